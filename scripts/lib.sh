@@ -1,0 +1,33 @@
+# shellcheck shell=bash
+# Summary: the few functions that the shell scripts share. Sourced, never run.
+
+[ -z "${TRACE:-}" ] || set -x
+
+# die EXIT WHAT WHY NEXT: an error in three parts, to stderr.
+die() {
+  local exit_code=$1; shift
+  printf 'error: %s\n' "$1" >&2; shift
+  while [ $# -gt 0 ]; do printf '       %s\n' "$1" >&2; shift; done
+  exit "$exit_code"
+}
+
+# run COMMAND…: shows the real command, as one could type it, and runs it.
+run() {
+  local word shown=''
+  for word in "$@"; do
+    case $word in *[!A-Za-z0-9_./:=,@%+-]*|'') word="'${word//\'/\'\\\'\'}'" ;; esac
+    shown+=" $word"
+  done
+  printf '$%s\n' "$shown" >&2
+  "$@"
+}
+
+# help_from_header SCRIPT: prints the comment block at its top (that is what --help shows).
+help_from_header() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$1"; }
+
+# Each script reads its knobs from the environment that scripts/env.sh makes.
+need_env() {
+  [ -n "${TUA_ENV:-}" ] || die 2 "${0##*/} was started without its environment" \
+    "the knobs (KAFKA, HDFS, TOPIC, …) are set and checked by scripts/env.sh" \
+    "type: scripts/env.sh $0, or the Make target of the same name, or work inside make shell"
+}

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
+#          server jars into the run folder. All of it pinned; packages and jars only by hash.
+#          What is in place is left alone, and then no network is needed.
+# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, .run without)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+quiet=${1:-}
+run_dir=${RUN_DIR:-.run}
+[[ $run_dir =~ ^[A-Za-z0-9_./+@,=-]+$ ]] || die 2 "RUN_DIR is $(printf %q "$run_dir")" "it must be a path of letters, digits and . _ / + @ , = -" "type: make help"
+(umask 077; mkdir -p "$run_dir")
+run_dir=$(cd "$run_dir" && pwd)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# --- Java and the system's tools ---------------------------------------------------------------
+
+# Spark 4 needs Java 17 or newer. Prints the JAVA_HOME of the first one that fits.
+find_java() {
+  local java version
+  for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java \
+              /opt/homebrew/opt/openjdk*/bin/java /usr/local/opt/openjdk*/bin/java; do
+    [ -x "$java" ] || continue
+    version=$("$java" -XshowSettings:properties -version 2>&1) || continue
+    [ "$(sed -n 's/^ *java.specification.version = \(1\.\)\{0,1\}\([0-9]*\).*/\2/p' <<<"$version")" -ge 17 ] || continue
+    sed -n 's/^ *java.home = //p' <<<"$version"
+    return
+  done
+  return 1
+}
+
+remembered=$(cat "$run_dir/java_home" 2>/dev/null || true)
+[ -x "$remembered/bin/java" ] || remembered=''
+missing=()
+[ -n "$remembered" ] || find_java >/dev/null || missing+=("java:Kafka, HDFS and Spark run on it (17 or newer)")
+command -v kcat >/dev/null || missing+=("kcat:publishes and consumes messages")
+command -v jq >/dev/null || missing+=("jq:takes the data file apart")
+command -v curl >/dev/null || missing+=("curl:gets the data file")
+command -v python3 >/dev/null || die 1 "there is no python3" "the scripts are written in it" "install Python 3.10 or newer"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die 1 "$(python3 --version) is too old" "PySpark 4.2 needs Python 3.10 or newer" "put a newer python3 first on the PATH"
+[ -d .venv ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("python3-venv:keeps the Python packages inside this folder")
+
+if [ ${#missing[@]} -gt 0 ]; then
+  packages=()
+  say 'missing on this machine:'
+  for entry in "${missing[@]}"; do printf '         %-13s %s\n' "${entry%%:*}" "${entry#*:}" >&2; packages+=("${entry%%:*}"); done
+  if command -v brew >/dev/null; then
+    packages=("${packages[@]/#java/openjdk@17}")
+    run brew install "${packages[@]}"
+  elif command -v apt-get >/dev/null; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+      command -v sudo >/dev/null || die 1 "cannot install: neither root nor sudo here" "apt-get installs packages as root only" \
+        "ask for: openjdk-17-jre-headless (or newer), and of this list what is named above: kcat jq curl python3-venv"
+      as_root=(sudo)
+    fi
+    run "${as_root[@]}" apt-get update -qq
+    java_package=$(apt-cache --names-only search '^openjdk-(17|21)-jre-headless$' | sort | head -n 1 | cut -d' ' -f1)
+    packages=("${packages[@]/#java/${java_package:-default-jre-headless}}")
+    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > "$run_dir/apt.log" 2>&1 ||
+      { tail -n 20 "$run_dir/apt.log" >&2; die 1 "apt-get could not install ${packages[*]}" "its output: $run_dir/apt.log" "install them by hand, then: make setup"; }
+  else
+    die 1 "no apt-get and no Homebrew here" "this script can install with those two only" "install with your package manager: Java 17 or newer, and what is named above"
+  fi
+fi
+if [ -z "$remembered" ]; then
+  remembered=$(find_java) || die 1 "there is still no Java 17 or newer" "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" "install one, or: make setup JAVA_HOME=/path/to/it"
+  [ -z "${JAVA_HOME:-}" ] || [ "$(cd "$JAVA_HOME" 2>/dev/null && pwd -P)" = "$(cd "$remembered" && pwd -P)" ] ||
+    say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
+  printf '%s\n' "$remembered" > "$run_dir/java_home"
+fi
+
+# --- one set-up at a time from here on ----------------------------------------------------------
+
+# mkdir is atomic everywhere; a lock whose owner is gone (power cut) is taken over.
+lock=.setup.lock
+while ! mkdir "$lock" 2>/dev/null; do
+  owner=$(cat "$lock/pid" 2>/dev/null || true)
+  if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then rm -rf "$lock"; continue; fi
+  [ -n "${waiting:-}" ] || { say "another set-up (pid ${owner:-?}) is at work here; waiting for it"; waiting=1; }
+  sleep 1
+done
+echo $$ > "$lock/pid"
+cleanup=("$lock")
+trap 'rm -rf "${cleanup[@]}"' EXIT
+trap 'exit 130' INT TERM
+
+sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
+
+# --- Python packages ---------------------------------------------------------------------------
+
+wanted=$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1)
+if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+  say "Python packages into .venv (about 600 MB unpacked, one to two minutes)"
+  rm -rf .venv
+  cleanup+=("$PWD/.venv") # until it is whole
+  python3 -m venv .venv
+  # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
+  # shellcheck disable=SC2015  # die is meant for either failure
+  run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt &&
+    run .venv/bin/pip install --quiet --require-hashes --no-build-isolation -r conf/requirements.txt ||
+    die 1 "pip could not install the Python packages" "its message is above; nothing half made is left" "when the network is back: make setup"
+  printf '%s\n' "$wanted" > .venv/requirements.sha256
+  cleanup=("$lock")
+fi
+
+# --- server jars -------------------------------------------------------------------------------
+
+# Each folder of jars as conf/jars.lock wants it, no jar more.
+jars_are_right() {
+  (cd "$1" && sha256 -c --quiet --strict "$OLDPWD/conf/jars.lock" >/dev/null 2>&1 &&
+    [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$OLDPWD/conf/jars.lock")" ])
+}
+
+if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
+  new=$run_dir/jars.new
+  rm -rf "$new"
+  cleanup+=("$new")
+  if [ "$run_dir" != "$PWD/.run" ] && cmp -s conf/jars.lock .run/jars/jars.lock; then
+    cp -Rl .run/jars "$new" 2>/dev/null || { rm -rf "$new"; cp -R .run/jars "$new"; }
+  else
+    say "server jars into $run_dir/jars (120 MB, about a minute)"
+    mkdir -p "$new"
+    "$remembered/bin/java" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+      -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" -confs kafka hdfs spark \
+      -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
+      { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
+        die 1 "the server jars could not be had" "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" "when the network is back: make setup"; }
+    # The daemons start faster from unpacked web pages than from the jar.
+    python3 - "$new"/hdfs/*.jar "$new/hdfs" <<'PYTHON'
+import sys, zipfile
+jar = zipfile.ZipFile(sys.argv[1])
+jar.extractall(sys.argv[2], [name for name in jar.namelist() if name.startswith("webapps/")])
+PYTHON
+  fi
+  jars_are_right "$new" || { rm -rf "$run_dir/ivy"
+    die 1 "a server jar is not the one that conf/jars.lock names" "a broken download, or another file under the same name" "try again: make setup (and tell the maintainers if it stays so)"; }
+  cp conf/jars.lock "$new/jars.lock"
+  rm -rf "$run_dir/jars" "$run_dir/ivy"
+  mv "$new" "$run_dir/jars"
+fi
+
+[ "$quiet" = --quiet ] || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"

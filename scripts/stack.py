@@ -1,0 +1,286 @@
+"""Start, stop and show the local stack: Kafka broker, HDFS NameNode, HDFS DataNode.
+
+Run by: make up, make down, make status
+    scripts/env.sh python scripts/stack.py up [--quiet] | down | status
+
+The services are plain processes of this machine, each in a session of its own, its output in
+$RUN_DIR/logs/<service>.log and its pid and start time in $RUN_DIR/pids/<service>.json: a pid alone could,
+after a power cut, belong to somebody else.
+"""
+import argparse
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import psutil
+
+import feed
+from feed import SERVER_ANSWERS_WITHIN_S, Failure, hdfs, kafka_admin, report_failures
+
+RUN_DIR = pathlib.Path(os.environ["RUN_DIR"])
+STORAGE = RUN_DIR / "storage"
+CONF = RUN_DIR / "conf"
+START_LIMIT_S = 90
+STOP_LIMIT_S = 20
+
+
+class Service:
+    """One server: how it is started, which ports it opens, and a request that only a working one answers."""
+
+    def __init__(self, name, address, ports, command, heap, probe):
+        self.name, self.address, self.ports, self.command, self.heap, self.probe = name, address, ports, command, heap, probe
+        self.last_error = "no answer at all"
+        self.log = RUN_DIR / "logs" / f"{name}.log"
+        self.pid_file = RUN_DIR / "pids" / f"{name}.json"
+
+    def process(self):
+        """The running process that `up` started, or None. A pid file of another life is removed."""
+        try:
+            noted = json.loads(self.pid_file.read_text())
+            process = psutil.Process(noted["pid"])
+            if process.create_time() == noted["started"] and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, psutil.NoSuchProcess):
+            pass
+        self.pid_file.unlink(missing_ok=True)
+        return None
+
+    def start(self):
+        for port, origin in self.ports.items():
+            holder = port_holder(port)
+            if holder is not None:
+                raise Failure(f"port {port} is taken, {self.name} cannot have it", f"it comes from {origin}, and is held by {holder}",
+                              "stop that program, or choose other ports: make up KAFKA=127.0.0.1:39092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
+        with open(self.log, "ab") as log:
+            child = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
+        write_atomically(self.pid_file, json.dumps({"pid": child.pid, "started": psutil.Process(child.pid).create_time()}))
+
+    def probe_until(self, ready):
+        while not ready.is_set():
+            try:
+                # Clients wait longer and longer between tries when nothing listens yet; this does not.
+                for port in self.ports:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                self.probe()
+                ready.set()
+            except Exception as error:  # whatever the client throws: the server is not ready
+                self.last_error = f"{type(error).__name__}: {error}"
+                time.sleep(0.1)  # between two probes
+
+    def fail(self, what):
+        tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
+        print("\n".join(f"    {line[:200]}" for line in tail), file=sys.stderr)
+        raise Failure(f"{self.name} {what}", f"the end of its log is above; all of it: {self.log}",
+                      "mend what the log says, then: make up")
+
+
+def port_holder(port):
+    """Who listens on this port of 127.0.0.1, in words; None when it is free."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.laddr.ip in ("127.0.0.1", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"):
+            try:
+                process = psutil.Process(connection.pid)
+                return f"pid {process.pid} ({' '.join(process.cmdline())[:100] or process.name()})"
+            except (psutil.Error, TypeError, ValueError):
+                return "a process of another user"
+    return None
+
+
+def write_atomically(path, text):
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def probe_kafka():
+    """A metadata request that names a broker."""
+    with contextlib.closing(kafka_admin(SERVER_ANSWERS_WITHIN_S)) as admin:
+        if not admin.describe_cluster()["brokers"]:
+            raise OSError("the broker does not list itself yet")
+
+
+def probe_namenode():
+    """A listing of the root folder."""
+    list(hdfs().list_status("/"))
+
+
+def probe_datanode():
+    """A file written, read and deleted: the NameNode is out of safe mode and the DataNode holds blocks."""
+    path = f"/.probe-{os.getpid()}"
+    with hdfs().create(path) as out:
+        out.write(b"ok")
+    with hdfs().read(path) as file:
+        if file.read(2) != b"ok":
+            raise OSError("read back something else than was written")
+    hdfs().delete(path)
+
+
+def services():
+    env = os.environ
+    kafka, hdfs_address = env["KAFKA"], env["HDFS"]
+    return [
+        Service("kafka", kafka, {int(env["KAFKA_PORT"]): f"KAFKA={kafka}", int(env["CONTROLLER_PORT"]): f"KAFKA={kafka} (the next port)"},
+                ["java-tool", "kafka", "kafka.Kafka", str(CONF / "kafka" / "server.properties")], "-Xmx512m", probe_kafka),
+        Service("namenode", hdfs_address, {int(env["HDFS_PORT"]): f"HDFS={hdfs_address}", int(env["NAMENODE_HTTP_PORT"]): f"HDFS={hdfs_address} (its port + 1)"},
+                ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode"], "-Xmx256m", probe_namenode),
+        Service("datanode", f"127.0.0.1:{env['DATANODE_PORT']}",
+                {int(env[name]): f"HDFS={hdfs_address} (its port + {plus})"
+                 for plus, name in ((2, "DATANODE_PORT"), (3, "DATANODE_HTTP_PORT"), (4, "DATANODE_IPC_PORT"))},
+                ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode"], "-Xmx256m", probe_datanode),
+    ]
+
+
+def format_storage():
+    """Makes the folders of broker and NameNode, once. Each is formatted under another name and then renamed,
+    so that a folder is there whole or not at all, and nothing that holds data is ever formatted."""
+    version_file = STORAGE / "versions"
+    jars = sorted((RUN_DIR / "jars").glob("*/kafka_2*.jar")) + sorted((RUN_DIR / "jars").glob("hdfs/*.jar"))
+    versions = " ".join(jar.stem for jar in jars)
+    if version_file.exists() and version_file.read_text() != versions:
+        raise Failure(f"the data in {STORAGE} belong to another version", f"they were made by {version_file.read_text()}; this is {versions}",
+                      "use the scripts they were made with, or another run folder (RUN_DIR=.run-2), or delete them: make clean")
+    STORAGE.mkdir(exist_ok=True)
+    parts = {
+        "kafka": ["java-tool", "kafka", "kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", new_cluster_id(),
+                  "--config", str(CONF / "kafka" / "format.properties")],
+        "hdfs": ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode",
+                 f"-Ddfs.namenode.name.dir=file://{STORAGE}/hdfs.new/name", "-format", "-force", "-nonInteractive"],
+    }
+    (CONF / "kafka" / "format.properties").write_text(
+        (CONF / "kafka" / "server.properties").read_text().replace(f"{STORAGE}/kafka", f"{STORAGE}/kafka.new"))
+    running = {}
+    for name, command in parts.items():
+        if (STORAGE / name).exists():
+            continue
+        shutil.rmtree(STORAGE / f"{name}.new", ignore_errors=True)  # a format that was cut off
+        log = RUN_DIR / "logs" / f"format-{name}.log"
+        running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT)
+    for name, process in running.items():
+        if process.wait() != 0:
+            log = RUN_DIR / "logs" / f"format-{name}.log"
+            print("\n".join(log.read_text(errors="replace").splitlines()[-10:]), file=sys.stderr)
+            raise Failure(f"the storage of {name} could not be formatted", f"its output is above and in {log}", "mend what it says, then: make up")
+        (STORAGE / f"{name}.new").rename(STORAGE / name)
+    write_atomically(version_file, versions)
+    if not (STORAGE / "hdfs" / "name" / "current").exists() and (STORAGE / "hdfs" / "data").exists():
+        raise Failure("the NameNode's folder is gone but the DataNode's blocks are there", f"{STORAGE}/hdfs/name is missing; without it nobody knows which file a block belongs to",
+                      "put it back from a copy, or begin anew: make clean")
+
+
+def new_cluster_id():
+    """16 random bytes in URL-safe base64 without padding, as Kafka wants it."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    with open(RUN_DIR / "stack.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another make up or down of this stack is at work; waiting for it", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up(quiet):
+    stack = services()
+    if quiet and all(service.process() for service in stack):
+        return
+    print_knobs()
+    with one_at_a_time():
+        begin = time.monotonic()
+        format_storage()
+        started = [service for service in stack if not service.process()]
+        for service in started:
+            service.start()
+        # Each service is probed by a thread of its own, so that one which hangs delays neither the others
+        # nor the limit.
+        ready = {service: threading.Event() for service in stack}
+        for service in stack:
+            threading.Thread(target=service.probe_until, args=[ready[service]], daemon=True).start()
+        while ready:
+            for service, event in list(ready.items()):
+                if event.wait(0.05):
+                    how = f"answered after {time.monotonic() - begin:.1f} s" if service in started else "was running, and answers"
+                    print(f"  {service.name:<9} {service.address:<27} pid {service.process().pid:<8} {how}", flush=True)
+                    del ready[service]
+                elif not service.process():
+                    service.fail("ended while it was starting")
+                elif time.monotonic() - begin > START_LIMIT_S:
+                    service.fail(f"did not answer within {START_LIMIT_S} s: {service.last_error}")
+
+
+def print_knobs():
+    """Each knob in force and where it came from."""
+    words = {"file": "default", "command_line": "make", "environment": "environment", "environment_override": "environment"}
+    origins = dict(pair.split("=", 1) for pair in os.environ["KNOB_ORIGINS"].split())
+    for name, origin in origins.items():
+        value = os.environ.get(name, "")
+        if value or origin != "file":
+            print(f"  {name:<12} {value.encode('unicode_escape').decode():<62} {words.get(origin, origin)}")
+
+
+def down():
+    with one_at_a_time():
+        running = [(service, process) for service in services() if (process := service.process())]
+        if not running:
+            print(f"nothing of the stack in {RUN_DIR} is running")
+        # The DataNode before the NameNode, so that its last report finds a listener.
+        for service, process in sorted(running, key=lambda pair: pair[0].name):
+            process.send_signal(signal.SIGTERM)
+        for service, process in running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                try:
+                    process.wait(STOP_LIMIT_S)
+                    how = "stopped"
+                except psutil.TimeoutExpired:
+                    process.kill()
+                    process.wait(STOP_LIMIT_S)
+                    how = f"killed: it did not stop within {STOP_LIMIT_S} s"
+            service.pid_file.unlink(missing_ok=True)
+            print(f"  {service.name:<9} pid {process.pid:<8} {how}", flush=True)
+
+
+def status():
+    print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
+    total = 0
+    for service in services():
+        process = service.process()
+        memory = process.memory_info().rss if process else 0
+        total += memory
+        print(f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} {memory // 2**20:>5} MB  {service.log}")
+    print(f"{'together':<45} {total // 2**20:>5} MB")
+    if not all(service.process() for service in services()):
+        print("\nnot all of it runs; to start it: make up")
+        return
+    print(f"\n{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}")
+    for topic in feed.topics():
+        landed = feed.landed_offsets(topic) or {}
+        for partition, end in feed.end_offsets(topic).items():
+            print(f"{topic:<24} {partition:>9} {end:>13,} {landed.get(partition, 0):>10,} {end - landed.get(partition, 0):>10,}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["up", "down", "status"])
+    parser.add_argument("--quiet", action="store_true", help="up: say nothing when all of it runs already")
+    arguments = parser.parse_args()
+    with report_failures():
+        {"up": lambda: up(arguments.quiet), "down": down, "status": status}[arguments.verb]()
