@@ -21,8 +21,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import uuid
 
+import hdfs_native
 import psutil
 
 import feed
@@ -79,7 +81,7 @@ class Service:
                 self.probe()
                 ready.set()
             except Exception as error:  # whatever the client throws: the server is not ready
-                self.last_error = f"{type(error).__name__}: {error}"
+                self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
                 time.sleep(0.1)  # between two probes
 
     def fail(self, what):
@@ -122,8 +124,14 @@ def probe_namenode():
 
 def probe_datanode():
     """A file written, read and deleted: the NameNode is out of safe mode and the DataNode holds blocks."""
+    # First ask the NameNode's page: a write that finds no DataNode would be tried again for seconds.
+    url = f"http://127.0.0.1:{os.environ['NAMENODE_HTTP_PORT']}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+    with urllib.request.urlopen(url, timeout=SERVER_ANSWERS_WITHIN_S) as page:
+        state = json.load(page)["beans"][0]
+    if state["NumLiveDataNodes"] < 1 or state["FSState"] != "Operational":
+        raise OSError(f"{state['NumLiveDataNodes']} live DataNodes, HDFS is in state {state['FSState']}")
     path = f"/.probe-{os.getpid()}"
-    with hdfs().create(path) as out:
+    with hdfs().create(path, hdfs_native.WriteOptions(overwrite=True)) as out:
         out.write(b"ok")
     with hdfs().read(path) as file:
         if file.read(2) != b"ok":
