@@ -11,14 +11,19 @@ die() {
   exit "$exit_code"
 }
 
-# run COMMAND…: shows the real command, as one could type it, and runs it.
-run() {
+# quoted WORD…: the words as one could type them.
+quoted() {
   local word shown=''
   for word in "$@"; do
     case $word in *[!A-Za-z0-9_./:=,@%+-]*|'') word="'${word//\'/\'\\\'\'}'" ;; esac
-    shown+=" $word"
+    shown+=${shown:+ }$word
   done
-  printf '$%s\n' "$shown" >&2
+  printf '%s' "$shown"
+}
+
+# run COMMAND…: shows the real command and runs it.
+run() {
+  printf '$ %s\n' "$(quoted "$@")" >&2
   "$@"
 }
 
@@ -27,7 +32,7 @@ help_from_header() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$1"; }
 
 # Each script reads its knobs from the environment that scripts/env.sh makes.
 need_env() {
-  [ -n "${TUA_ENV:-}" ] || die 2 "${0##*/} was started without its environment" \
+  [ -n "${PIPELINE_ENV:-}" ] || die 2 "${0##*/} was started without its environment" \
     "the knobs (KAFKA, HDFS, TOPIC, …) are set and checked by scripts/env.sh" \
-    "type: scripts/env.sh $0, or the Make target of the same name, or work inside make shell"
+    "type: the Make target of the same name; or work inside make shell"
 }

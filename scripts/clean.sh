@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Summary: removes the run folder: jars, logs, and all data of the stack in it. Asks first.
+# Usage: make clean [RUN_DIR=folder] [YES=1]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+
+run_dir=${RUN_DIR:-.run}
+[ -d "$run_dir" ] || { echo "there is no $run_dir; nothing to remove"; exit; }
+# Whatever the knob says, only what setup made is removed.
+[ -f "$run_dir/java_home" ] || die 1 "$run_dir is no run folder of this project" "setup has left no trace in it" "remove it by hand if you mean it"
+if [ -d "$run_dir/pids" ] && [ -n "$(ls -A "$run_dir/pids")" ]; then
+  scripts/env.sh python scripts/stack.py down
+fi
+if [ "${YES:-}" != 1 ]; then
+  read -r -p "Remove $run_dir with everything that was published and landed in it ($(du -sh "$run_dir" | cut -f1))? Type yes: " answer || true
+  [ "${answer:-}" = yes ] || die 1 "nothing was removed" "the answer was not yes" "to remove it without a question: make clean YES=1"
+fi
+rm -rf -- "${run_dir:?}"
+echo "removed $run_dir"

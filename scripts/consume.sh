@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Summary: shows the first messages of the topic, and their number, with the course's two tools.
+# Usage: make consume [TOPIC=name]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+need_env
+
+total=$(python scripts/feed.py | awk '{print $2}')
+[ "$total" -gt 0 ] || die 1 "topic $TOPIC is empty, or not there" "nothing was published to it on $KAFKA" "type: make publish"
+echo "the first 3 messages, the first 300 characters of each:"
+# Whatever somebody published is made printable: a control character could command the terminal.
+run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -c 3 -e -q -f 'partition %p, offset %o, key %k, %S bytes: %s\n' \
+  | tr -c '[:print:]\n\200-\377' '?' | cut -c 1-300
+echo "the first one by Kafka's own consumer:"
+run kafka-console-consumer --bootstrap-server "$KAFKA" --topic "$TOPIC" --from-beginning --max-messages 1 2>&1 \
+  | tr -c '[:print:]\n\200-\377' '?' | cut -c 1-300
+echo "their number (-q: without it kcat's end-of-topic line would be counted too):"
+# shellcheck disable=SC2016
+echo '$ kcat -C -b '"$KAFKA -t $TOPIC"' -o beginning -e -q -f '"'.\\n'"' | wc -l' >&2
+kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -e -q -f '.\n' | wc -l

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Summary: an interactive bash with the stack's tools on its path.
+# Usage: make shell
+set -euo pipefail
+cat <<END
+kafka-topics, kafka-console-consumer, kcat (kafkacat), jq, hadoop fs, hdfs dfsadmin, pyspark, spark-sql, spark-submit
+KAFKA=$KAFKA  HDFS=$HDFS  TOPIC=$TOPIC  DATA=$DATA      to leave: exit
+END
+exec bash --noprofile --norc
