@@ -1,0 +1,240 @@
+"""The close look at one message that the fast path of transform.py would not pass: what is wrong with it, exactly.
+
+Imported by Spark's Python workers; needs nothing but Python. The rules and their order are those of the README.
+"""
+import json
+import re
+from datetime import datetime, timezone
+from decimal import Decimal, InvalidOperation
+
+MAX_DEPTH = 1000
+RESULTS = {"correct": "correct", "incorrect": "incorrect", "missed_some": "incomplete", "unanswered": "unanswered"}
+_INT, _LONG = (-2**31, 2**31 - 1), (-2**63, 2**63 - 1)
+
+# The declared message. A leaf is its kind; {…} an object, each field with whether it is required; [x] an array of x.
+_OPTION = {"id": ("text", True), "checked": ("boolean", True), "at": ("time", False), "submitted": ("whole number", False),
+           "correct": ("boolean", False)}
+_QUESTION = {"id": ("text", True), "options": ([_OPTION], True), "user_result": ("text", False), "user_correct": ("boolean", False),
+             "user_incomplete": ("boolean", False), "user_submitted": ("boolean", False)}
+_COUNTS = {"incomplete": ("whole number of 32 bits", True), "submitted": ("whole number of 32 bits", True),
+           "incorrect": ("whole number of 32 bits", True), "all_correct": ("boolean", True), "correct": ("whole number of 32 bits", True),
+           "total": ("whole number of 32 bits", True), "unanswered": ("whole number of 32 bits", True)}
+_SEQUENCES = {"questions": ([_QUESTION], True), "attempt": ("whole number of 32 bits", True), "id": ("text", True), "counts": (_COUNTS, False)}
+_MESSAGE = {"keen_timestamp": ("epoch", True), "max_attempts": ("text of a number", True), "started_at": ("time", True),
+            "base_exam_id": ("text", True), "user_exam_id": ("text", True), "sequences": (_SEQUENCES, True),
+            "keen_created_at": ("epoch", True), "certification": ("text of a boolean", False), "keen_id": ("text", True),
+            "exam_name": ("text", True)}
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
+_EPOCH = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
+_LAST_SECOND = 253402300799  # of the year 9999
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+
+
+class _NotJson(ValueError):
+    pass
+
+
+class _Number:
+    """A JSON number as it was spelt: Python's own would round it, or take minutes over 1e999999999."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def whole(self, limits):
+        """The number when it is a whole one within the limits; otherwise None."""
+        try:
+            value = Decimal(self.text)
+            if value.adjusted() > 20:
+                return None
+            return int(value) if value == value.to_integral_value() and limits[0] <= value <= limits[1] else None
+        except InvalidOperation:
+            return None
+
+
+def _object(pairs):
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise _NotJson(f"the key {_show(key)} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _no_constant(word):
+    raise _NotJson(f"{word} is no JSON")
+
+
+def _show(value):
+    """A value for a message: short, and without control characters."""
+    if isinstance(value, _Number):
+        text = value.text
+    else:
+        text = json.dumps(value, default=lambda number: None)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _depth(text):
+    deepest = depth = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token[0] in "]}":
+            depth -= 1
+    return deepest
+
+
+def _parse(text):
+    if _depth(text) > MAX_DEPTH:
+        raise _NotJson(f"it is nested more than {MAX_DEPTH:,} levels deep")
+    try:
+        # Plain recursion: the C scanner's own limit is lower than what is allowed here.
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
+    except _NotJson:
+        raise
+    except ValueError as error:
+        raise _NotJson(str(error)) from None
+    try:
+        json.dumps(value, ensure_ascii=False, default=lambda number: None).encode()
+    except UnicodeEncodeError:
+        raise _NotJson("a text holds half a surrogate pair, which is no character") from None
+    return value
+
+
+def _kind(value):
+    if value is None:
+        return "null"
+    return {dict: "an object", list: "an array", str: "a text", bool: "a boolean", _Number: "a number"}[type(value)]
+
+
+class _Findings:
+    """What was found wrong, by reason; within a reason the first in the order of the declaration."""
+
+    def __init__(self):
+        self.by_reason = {}
+
+    def add(self, reason, detail):
+        self.by_reason.setdefault(reason, detail)
+
+    def walk(self, value, declared, path):
+        """Checks a value against its declaration; returns it with declared fields only and plain numbers."""
+        if isinstance(declared, dict):
+            if not isinstance(value, dict):
+                return self.wrong(path, value, "an object")
+            clean = {}
+            for name, (kind, required) in declared.items():
+                inner = f"{path}.{name}" if path else name
+                if value.get(name) is None:
+                    if required:
+                        self.add("missing", f"{inner} is {'null' if name in value else 'absent'}")
+                else:
+                    clean[name] = self.walk(value[name], kind, inner)
+            return clean
+        if isinstance(declared, list):
+            if not isinstance(value, list):
+                return self.wrong(path, value, "an array")
+            if not value and path == "sequences.questions":
+                self.add("missing", f"{path} is empty, at least one is required")
+            clean = []
+            for number, element in enumerate(value):
+                inner = f"{path}[{number}]"
+                if element is None:
+                    self.add("missing", f"{inner} is null")
+                else:
+                    clean.append(self.walk(element, declared[0], inner))
+            return clean
+        return self.leaf(value, declared, path)
+
+    def wrong(self, path, value, expected):
+        self.add("wrong_type", f"{path} is {_kind(value)} ({_show(value)}), expected {expected}")
+
+    def leaf(self, value, kind, path):
+        if kind == "boolean":
+            return value if isinstance(value, bool) else self.wrong(path, value, "true or false")
+        if kind.startswith("whole number"):
+            whole = value.whole(_INT if kind.endswith("bits") else _LONG) if isinstance(value, _Number) else None
+            return self.wrong(path, value, f"a {kind}") if whole is None else whole
+        if not isinstance(value, str):
+            return self.wrong(path, value, "a text" if kind == "text" else f"a text with a time in it" if kind in ("time", "epoch") else f"a {kind}")
+        if kind == "text of a number" and not (_NUMBER.fullmatch(value) and _Number(value).whole(_INT) is not None):
+            return self.wrong(path, value, "the text of a whole number, such as \"1.0\"")
+        if kind == "text of a boolean" and value not in ("true", "false"):
+            return self.wrong(path, value, "the text \"true\" or \"false\"")
+        if kind == "time" and not _is_time(value):
+            self.add("bad_timestamp", f"{path} is {_show(value)}, expected a time with its zone in the years 1970 to 9999, such as \"2018-01-23T14:23:19.082Z\"")
+        if kind == "epoch" and not (_EPOCH.fullmatch(value) and int(value.partition(".")[0]) <= _LAST_SECOND):
+            self.add("bad_timestamp", f"{path} is {_show(value)}, expected seconds since 1970 in the years 1970 to 9999, such as \"1516717442.735266\"")
+        return value
+
+
+def _is_time(text):
+    match = _TIME.fullmatch(text)
+    if not match:
+        return False
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    try:
+        local = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)  # a 61st second is refused here
+    except ValueError:
+        return False
+    offset = 0
+    if match[7]:
+        if int(match[8]) > 18 or int(match[9]) > 59 or (int(match[8]) == 18 and int(match[9])):  # the widest that java.time knows
+            return False
+        offset = (int(match[8]) * 3600 + int(match[9]) * 60) * (1 if match[7] == "+" else -1)
+    seconds = (local - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() - offset
+    return 0 <= seconds <= _LAST_SECOND
+
+
+def _disagreement(counts, questions):
+    """The first of the contract's rules on counts that does not hold, in words; None when all do."""
+    results = [question.get("user_result") for question in questions]
+    said = {name: counts[field] for name, field in RESULTS.items()}
+    if counts["total"] != len(questions):
+        return f"total is {counts['total']}, the message has {len(questions)} questions"
+    if counts["total"] != sum(said.values()):
+        return f"total is {counts['total']}, correct + incorrect + incomplete + unanswered is {sum(said.values())}"
+    if counts["submitted"] + counts["unanswered"] != counts["total"]:
+        return f"submitted + unanswered is {counts['submitted'] + counts['unanswered']}, total is {counts['total']}"
+    if counts["all_correct"] != (counts["correct"] == counts["total"]):
+        return f"all_correct is {str(counts['all_correct']).lower()}, correct is {counts['correct']} of {counts['total']}"
+    for name, field in RESULTS.items():
+        if said[name] != results.count(name):
+            return f"{field} is {said[name]}, {results.count(name)} questions have the result {name}"
+    return None
+
+
+def examine(value):
+    """bytes or None -> (reason with its detail, or None when the message is valid; keen_id, or None where it could not
+    be read; the declared fields as JSON, or None where they could not all be read)"""
+    if value is None or not bytes(value).strip(b" \t\r\n"):
+        return "empty: " + ("the record has no value" if value is None else f"{len(value)} bytes, nothing but blanks"), None, None
+    try:
+        text = bytes(value).decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"not_utf8: byte {error.start} is 0x{value[error.start]:02x}", None, None
+    try:
+        message = _parse(text)
+    except _NotJson as error:
+        return f"not_json: {error}", None, None
+    except RecursionError:
+        return f"not_json: it is nested more than {MAX_DEPTH:,} levels deep", None, None
+    if not isinstance(message, dict):
+        return f"not_an_object: it is {_kind(message)}" + (f" of {len(message)}: publish one message an element" if isinstance(message, list) else f" ({_show(message)})"), None, None
+    keen_id = message.get("keen_id") if isinstance(message.get("keen_id"), str) else None
+    findings = _Findings()
+    clean = findings.walk(message, _MESSAGE, "")
+    for reason in ("missing", "wrong_type", "bad_timestamp"):
+        if reason in findings.by_reason:
+            return f"{reason}: {findings.by_reason[reason]}", keen_id, None
+    canonical = json.dumps(clean, ensure_ascii=False)
+    questions = clean["sequences"]["questions"]
+    for number, question in enumerate(questions):
+        if question.get("user_result") is not None and question["user_result"] not in RESULTS:
+            return f"unknown_result: sequences.questions[{number}].user_result is {_show(question['user_result'])}, expected one of {', '.join(RESULTS)}", keen_id, canonical
+    counts = clean["sequences"].get("counts")
+    disagreement = counts and _disagreement(counts, questions)
+    if disagreement:
+        return f"counts_disagree: {disagreement}", keen_id, canonical
+    return None, keen_id, canonical
