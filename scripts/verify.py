@@ -1,0 +1,102 @@
+"""Reconcile: file = topic = ledger = tables. Prints both numbers of each check; non-zero when two differ.
+
+Run by: make verify
+    scripts/env.sh python scripts/verify.py
+
+The tables are read by deltalake and counted by DuckDB, not by Spark: what Spark wrote is checked with other eyes,
+and an outside reader sees just this. Each table is read as it was when `attempts` was opened first.
+"""
+import os
+import sys
+
+import duckdb
+
+import feed
+import tables
+from file_in_topic import compare
+
+CHILDREN_WITHOUT_ATTEMPT = "anti join (select distinct keen_id from attempts) using (keen_id)"
+
+
+def one(database, sql):
+    return database.execute(sql).fetchone()[0] or 0
+
+
+def checks(database, ends, begins):
+    """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal."""
+    count = {name: one(database, f"select count(*) from {name}") for name in tables.TABLES}
+
+    # 1. Every offset from the first kept one to the end is in the ledger exactly once.
+    for partition in sorted(ends):
+        inside = f"from messages where kafka_partition = {partition} and kafka_offset >= {begins[partition]}"
+        yield (f"topic = ledger, partition {partition}", "records", ends[partition] - begins[partition],
+               "offsets in ledger", one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}"))
+        yield (f"  and none twice, none beyond the end", "rows", one(database, f"select count(*) {inside}"),
+               "distinct offsets", one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}"))
+
+    # 2. Accepted messages = attempts, each at the position it names; keys are unique.
+    status = dict(database.execute("select status, count(*) from messages group by all").fetchall())
+    yield ("ledger: each message has one verdict", "messages", count["messages"], "accepted + duplicate + rejected", sum(status.get(s, 0) for s in ("accepted", "duplicate", "rejected")))
+    yield ("accepted = attempts", "accepted", status.get("accepted", 0), "attempts", count["attempts"])
+    yield ("  each at the position it names", "attempts", count["attempts"], "found in ledger", one(database, """
+        select count(*) from attempts a join messages m using (kafka_partition, kafka_offset)
+        where m.status = 'accepted' and m.keen_id = a.keen_id and m.content_hash = a.content_hash"""))
+    yield ("keys unique: attempts", "rows", count["attempts"], "keen_id", one(database, "select count(distinct keen_id) from attempts"))
+    for table, key in (("questions", "keen_id, question_position"), ("options", "keen_id, question_position, option_position")):
+        yield (f"keys unique: {table}", "rows", count[table], "keys", one(database, f"select count(*) from (select distinct {key} from {table})"))
+
+    # 3. Rows of the children = what their parents say. A parent whose own children are short is a difference
+    #    even when another has too many.
+    yield ("questions of each attempt", "question_count", one(database, "select sum(question_count) from attempts"), "questions", count["questions"])
+    yield ("  attempts whose number differs", "wanted", 0, "found", one(database, """
+        select count(*) from attempts left join (select keen_id, count(*) as n from questions group by all) using (keen_id)
+        where question_count <> coalesce(n, 0)"""))
+    yield ("options of each question", "option_count", one(database, "select sum(option_count) from questions"), "options", count["options"])
+    yield ("  questions whose number differs", "wanted", 0, "found", one(database, """
+        select count(*) from questions left join (select keen_id, question_position, count(*) as n from options group by all) using (keen_id, question_position)
+        where option_count <> coalesce(n, 0)"""))
+    yield ("rows without their attempt", "wanted", 0, "found", sum(one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")))
+
+
+def main():
+    data = os.environ["DATA"]
+    landed = feed.landed_offsets()
+    if landed is None:
+        raise feed.Failure(f"there are no tables of feed {feed.TOPIC} yet", f"looked in {feed.table_path('')}", "make land")
+    ends, begins = feed.end_offsets(), feed.beginning_offsets()
+    database = duckdb.connect()
+    database.execute("set memory_limit = '1GB'")
+    database.execute(f"set temp_directory = '{feed.RUN_DIR}/duckdb'")
+    for name in ("attempts", "questions", "options", "messages"):
+        database.register(name, feed.open_table(name).to_pyarrow_dataset())
+
+    differences = 0
+    print(f"{'check':<40} {'':<34} {'':<42}")
+
+    def line(what, left, a, right, b, note=""):
+        nonlocal differences
+        differences += a != b
+        print(f"{what:<40} {a:>10,} {left:<16} {b:>10,} {right:<31} {'ok' if a == b else f'DIFFERS by {b - a:+,}'}{note}", flush=True)
+
+    if os.path.exists(data):
+        total, readable, found, missing = compare(data)
+        line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
+    else:
+        print(f"{'file = topic':<40} not checked: there is no file {data}")
+    for row in checks(database, ends, begins):
+        line(*row)
+
+    print("\nverdicts in the ledger")
+    for status, reason, number in database.execute("""
+            select status, coalesce(split_part(reason, ':', 1), ''), count(*) from messages group by all order by 1, 3 desc""").fetchall():
+        print(f"{status:<12} {reason:<18} {number:>10,}")
+    database.close()
+    if differences:
+        raise feed.Failure(f"{differences} of the checks differ", "the numbers are above",
+                           "records that are in the topic but not landed: make land; in the file but not in the topic: make publish")
+
+
+if __name__ == "__main__":
+    with feed.report_failures():
+        main()
+    sys.stdout.flush()
