@@ -57,7 +57,7 @@ ENV := scripts/env.sh
 ##@ The pipeline, in order
 .PHONY: all
 all: setup ## everything below, in order: up, data, topic, publish, land, verify, list, query
-	$(ENV) scripts/all.sh
+	$(ENV) python scripts/all.py
 
 .PHONY: setup
 setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server jars

@@ -166,6 +166,11 @@ def the_only_one():
 
 
 def main():
+    with the_only_one():
+        land()
+
+
+def land():
     begin = time.monotonic()
     landed = feed.landed_offsets()
     topic_id, ends = check_topic(landed)
@@ -208,5 +213,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with feed.report_failures(), the_only_one():
+    with feed.report_failures():
         main()

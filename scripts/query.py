@@ -14,12 +14,12 @@ import tables
 MOST_ROWS = 40
 
 
-def main(files):
+def main(files=()):
     tables.registration()  # says so at once when nothing was landed yet
     spark = tables.session("query", sum(feed.landed_offsets().values()))
     tables.register(spark)
     mark = "   [SYNTHETIC data: invented, no real user did this]" if feed.TOPIC.startswith("synthetic") else ""
-    for path in files:
+    for path in files or sorted(glob.glob("queries/*.sql")):
         with open(path) as file:
             text = file.read()
         comment = [line.removeprefix("--").strip() for line in text.splitlines() if line.startswith("--")]
@@ -28,8 +28,9 @@ def main(files):
             print(f"   {line}")
         answer = spark.sql(text.rstrip().rstrip(";"))
         answer.show(MOST_ROWS, truncate=False)
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
     with feed.report_failures():
-        main(sys.argv[1:] or sorted(glob.glob("queries/*.sql")))
+        main(sys.argv[1:])
