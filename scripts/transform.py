@@ -74,7 +74,7 @@ def read_messages(records: DataFrame, nonce: str) -> DataFrame:
 
 def examine_closely(records: DataFrame) -> DataFrame:
     """The same shape as read_messages, for the records that were not plain: `reason` says what is wrong with them."""
-    examine = F.udf(verdict.examine, "reason string, keen_id string, canonical string")
+    examine = F.udf(verdict.examine, "reason string, keen_id string, canonical string", useArrow=False)
     return (
         records
         .withColumn("found", examine("value"))

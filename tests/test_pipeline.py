@@ -1,0 +1,372 @@
+"""The Make targets on a real broker, a real HDFS and real Spark; the tables read back by another reader than Spark."""
+import collections
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pexpect
+import psutil
+import pytest
+
+import conftest
+from messages import CASES, GOOD, good
+
+UTC = datetime.timezone.utc
+KNOWN_SHA256 = "1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229"
+MESSAGES = 700
+
+
+def moment(text):
+    """The source's times as the tables hold them: to the microsecond, what is finer cut off."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d+\.?\d*", text):
+        seconds, _, fraction = text.partition(".")
+        return datetime.datetime.fromtimestamp(int(seconds), UTC) + datetime.timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def rows(stack, topic, table, *without):
+    return [{name: value for name, value in row.items() if name not in without} for row in stack.table(topic, table)]
+
+
+def by(items, *names):
+    return sorted(items, key=lambda row: [row[name] for name in names])
+
+
+@pytest.fixture(scope="module")
+def synthetic(stack, tmp_path_factory):
+    """A synthetic file, published and landed once: (path, its truth, its truth row by row)."""
+    path = tmp_path_factory.mktemp("data") / "made up.json"  # with a blank, as files of people have
+    stack.make("data", SYNTHETIC=MESSAGES, SEED=7, DATA=path)
+    for target in ("publish", "land"):
+        stack.make(target, TOPIC="synthetic_a", DATA=path)
+    truth = json.loads(pathlib.Path(f"{path}.truth.json").read_text())
+    lines = [json.loads(line) for line in pathlib.Path(f"{path}.truth.rows.jsonl").read_text().splitlines()]
+    return path, truth, lines
+
+
+def test_synthetic_tables_equal_the_truth_row_by_row(stack, synthetic):
+    _, truth, lines = synthetic
+    attempts, questions, options, messages, first = [], [], [], [], {}
+    for offset, line in enumerate(lines):
+        status, reason = ("duplicate", f"duplicate_of: 0-{first[line['keen_id']]}") if line["keen_id"] in first else ("accepted", None)
+        first.setdefault(line["keen_id"], offset)
+        messages.append({"kafka_partition": 0, "kafka_offset": offset, "key": line["keen_id"].encode(), "keen_id": line["keen_id"], "status": status, "reason": reason})
+        if status == "duplicate":
+            continue
+        names = ["keen_id", "user_exam_id", "base_exam_id", "exam_name", "started_at", "keen_timestamp", "keen_created_at", "certification", "max_attempts", "attempt",
+                 "sequences_id", "total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct", "question_count"]
+        row = dict(zip(names, line["attempt"], strict=True))
+        for name in ("started_at", "keen_timestamp", "keen_created_at"):
+            row[name] = moment(row[name])
+        attempts.append({**row, "kafka_partition": 0, "kafka_offset": offset})
+        exam = ["keen_id", "base_exam_id", "exam_name", "question_position", "question_id"]
+        questions += [dict(zip([*exam, "user_result", "user_correct", "user_incomplete", "user_submitted", "option_count"], each, strict=True)) for each in line["questions"]]
+        options += [dict(zip([*exam, "option_position", "option_id", "checked", "clicked_at", "submitted", "correct"], each, strict=True)) for each in line["options"]]
+    for option in options:
+        option["clicked_at"] = moment(option["clicked_at"])
+
+    assert len(attempts) == truth["attempts"] and len(questions) == truth["questions"] and len(options) == truth["options"]
+    assert truth["duplicates"] > 0  # or this would not test them
+    assert by(rows(stack, "synthetic_a", "attempts", "content_hash"), "keen_id") == by(attempts, "keen_id")
+    assert by(rows(stack, "synthetic_a", "questions"), "keen_id", "question_position") == by(questions, "keen_id", "question_position")
+    assert by(rows(stack, "synthetic_a", "options"), "keen_id", "question_position", "option_position") == by(options, "keen_id", "question_position", "option_position")
+    assert by(rows(stack, "synthetic_a", "messages", "value", "kafka_timestamp", "content_hash"), "kafka_offset") == messages
+
+
+def test_answers_equal_the_truth_and_say_that_they_are_synthetic(stack, synthetic):
+    path, truth, _ = synthetic
+    said = stack.make("query", TOPIC="synthetic_a")
+    headers = re.findall(r"^== .*", said, re.MULTILINE)
+    assert len(headers) == len(list(pathlib.Path("queries").glob("*.sql"))) and all("SYNTHETIC" in header for header in headers)
+    answers = re.split(r"^== .*\n", said, flags=re.MULTILINE)[1:]
+    tables = [[[cell.strip() for cell in line.strip("|").split("|")] for line in answer.splitlines() if line.startswith("|")][1:] for answer in answers]
+    names = truth["attempts_by_exam_name"]
+    assert tables[0][0][:4] == [str(truth[name]) for name in ("messages", "duplicates")] + ["0", str(truth["attempts"])]
+    assert tables[0][0][5] == str(len(names))
+    assert tables[1] == [["synthetic_a", "0", "0", str(MESSAGES - 1), str(MESSAGES)]]
+    assert tables[2] == [[str(truth["learning_git"]["attempts"])] * 2 + [str(truth["learning_git"]["messages"])]]
+    assert [[row[0], int(row[2])] for row in tables[3]] == [[name, truth["least_common"]["attempts"]] for name in truth["least_common"]["exam_names"]]
+    assert [row[1] for row in tables[4] if row[0] == "1"] == truth["most_common"]["exam_names"]
+    assert {row[1]: int(row[3]) for row in tables[4]} == {row[1]: names[row[1]] for row in tables[4]}
+    worst = {row[0]: (int(row[2]), float(row[3])) for row in tables[5]}
+    expected = {key: (each["answers"], round(100 * each["correct"] / each["answers"], 1)) for key, each in truth["results_by_question_id"].items() if each["answers"] >= 30}
+    assert worst and worst == {key: pytest.approx(expected[key], abs=0.051) for key in worst}
+    assert max(share for _, share in worst.values()) <= min((share for key, (_, share) in expected.items() if key not in worst), default=100)
+
+
+def test_publishing_and_landing_again_changes_nothing(stack, synthetic):
+    path, _, _ = synthetic
+    before = {table: stack.table("synthetic_a", table) for table in ("messages", "attempts", "questions", "options")}
+    assert "nothing to publish: all 700 messages" in stack.make("publish", TOPIC="synthetic_a", DATA=path)
+    assert "nothing new: all 700 records" in stack.make("land", TOPIC="synthetic_a")
+    assert before == {table: stack.table("synthetic_a", table) for table in before}
+    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
+
+
+def test_a_file_sent_twice_adds_duplicate_rows_and_nothing_else(stack, synthetic):
+    path, _, _ = synthetic
+    before = {table: stack.table("synthetic_a", table) for table in ("attempts", "questions", "options")}
+    old = {row["keen_id"]: row["kafka_offset"] for row in stack.table("synthetic_a", "attempts")}
+    assert "700 messages before, 1400 after: 700 sent" in stack.make("publish", TOPIC="synthetic_a", DATA=path, FORCE=1)
+    stack.make("land", TOPIC="synthetic_a")
+    assert before == {table: stack.table("synthetic_a", table) for table in before}
+    new = [row for row in stack.table("synthetic_a", "messages") if row["kafka_offset"] >= MESSAGES]
+    assert len(new) == MESSAGES and {row["status"] for row in new} == {"duplicate"}
+    assert all(row["reason"] == f"duplicate_of: 0-{old[row['keen_id']]}" for row in new)
+    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
+
+
+def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_one(stack, synthetic, tmp_path):
+    untouched = stack.table("synthetic_a", "messages")
+    path = tmp_path / "lines.jsonl"
+    stack.make("data", SYNTHETIC=90, SEED=3, DATA=path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[40] = lines[40][:200] + b"\n"                         # a torn line
+    lines[60] = b'{"keen_id": "caf\xe9"}\n'                     # no UTF-8
+    lines[70] = lines[70].replace(b'"attempt": 1,', b'"attempt": 12345678901234567890123,')  # jq would round it
+    path.write_bytes(b"".join(lines))
+    said = stack.make("publish", ok=False, TOPIC="synthetic_b", DATA=path, PARTITIONS=3)
+    assert "0 messages before, 88 after: 88 sent" in said
+    assert "record 41: it is not JSON" in said and "record 61: it is not UTF-8" in said and "2 record(s)" in said
+    stack.make("land", TOPIC="synthetic_b")
+    messages = stack.table("synthetic_b", "messages")
+    assert sorted(row["value"] for row in messages) == sorted(line.rstrip(b"\n") for number, line in enumerate(lines) if number not in (40, 60))
+    assert len({row["kafka_partition"] for row in messages}) == 3
+    assert [row["reason"] for row in messages if row["status"] == "rejected"] == ["wrong_type: sequences.attempt is a number (12345678901234567890123), expected a whole number of 32 bits"]
+    assert stack.table("synthetic_a", "messages") == untouched
+    # verify names what is in the file but not in the topic
+    assert "DIFFERS by -2 (the first: number 41, 61)" in stack.make("verify", ok=False, TOPIC="synthetic_b", DATA=path)
+
+
+def test_whatever_kcat_sends_gets_its_verdict_and_the_rest_is_landed(stack):
+    stack.make("topic", TOPIC="bad_input", PARTITIONS=1)
+    names = ["as it comes", "a tombstone", "blanks only", "Latin-1", "cut off", "two objects in one message", "an array of attempts as one message", "no keen_id",
+             "a number where text belongs", "ten thousand levels", "SQL and shell in a name", "control characters in a name"]
+    for number, name in enumerate(names):
+        value = CASES[name][0]
+        if CASES[name][1] is None:
+            value = value.replace(GOOD["keen_id"].encode(), f"id-{number}".encode())
+        stack.kcat("bad_input", value)
+    assert "2 " in stack.make("land", TOPIC="bad_input")
+    landed = by(stack.table("bad_input", "messages"), "kafka_offset")
+    assert [row["value"] for row in landed[1:3]] == [None, b" \r\n\t "]
+    for row, name in zip(landed, names, strict=True):
+        reason = CASES[name][1]
+        assert (row["status"], row["reason"]) == ("accepted", None) if reason is None else row["status"] == "rejected" and row["reason"].startswith(reason), (name, row)
+    assert [row["exam_name"] for row in by(stack.table("bad_input", "attempts"), "kafka_offset")] == ["Learning Git", "'; DROP TABLE attempts; $(rm -rf /) ../../etc"]
+    # Landed in another run: what was accepted before is looked up there.
+    stack.kcat("bad_input", good(keen_id="id-0"))
+    stack.kcat("bad_input", good(keen_id="id-0", exam_name="Other"))
+    stack.make("land", TOPIC="bad_input")
+    assert [row["reason"] for row in by(stack.table("bad_input", "messages"), "kafka_offset")[len(names):]] == ["duplicate_of: 0-0", "conflicts_with: 0-0"]
+    assert len(stack.table("bad_input", "attempts")) == 2
+    assert "\x1b" not in stack.make("consume", TOPIC="bad_input")
+
+
+def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
+    before = stack.table("synthetic_a", "attempts")
+    pids = stack.pids()
+    assert len(pids) == 3
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)  # a power cut; the pid files stay
+    assert "down" in stack.make("status")
+    stack.make("up")
+    assert not set(stack.pids()) & set(pids)
+    assert stack.table("synthetic_a", "attempts") == before
+    said = stack.make("status")
+    assert re.search(r"synthetic_a +0 +1,400 +1,400 +0\n", said), said
+
+
+def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synthetic):
+    """The checkpoint is lost, and with it the note of a batch that was cut off after its attempts were written."""
+    import deltalake
+    import hdfs_native
+    path, _, _ = synthetic
+    before = {table: stack.table("synthetic_a", table) for table in ("messages", "attempts", "questions", "options")}
+    hdfs_native.Client(stack.hdfs).delete("/warehouse/synthetic_a/_checkpoint", recursive=True)
+    # What such a batch leaves: rows of an attempt beyond the ledger's end.
+    for table in ("options", "questions", "attempts"):
+        delta = deltalake.DeltaTable(f"{stack.hdfs}/warehouse/synthetic_a/{table}")
+        frame = delta.to_pyarrow_table().slice(0, 1)
+        frame = frame.set_column(frame.schema.get_field_index("keen_id"), frame.schema.field("keen_id"), [["half-written"]])
+        if table == "attempts":
+            frame = frame.set_column(frame.schema.get_field_index("kafka_offset"), frame.schema.field("kafka_offset"), [[1400]])
+        deltalake.write_deltalake(delta, frame, mode="append")
+    stack.kcat("synthetic_a", good(keen_id="half-written"))
+    stack.make("land", TOPIC="synthetic_a")
+    for table, key in (("attempts", "kafka_offset"), ("questions", "question_position"), ("options", "option_position")):
+        after = stack.table("synthetic_a", table)
+        assert by([row for row in after if row["keen_id"] != "half-written"], "keen_id", key) == by(before[table], "keen_id", key)
+        assert len([row for row in after if row["keen_id"] == "half-written"]) == {"attempts": 1, "questions": 2, "options": 5}[table]
+    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
+
+
+def test_a_topic_deleted_and_made_anew_stops_landing(stack):
+    from kafka import KafkaAdminClient
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.delete_topics(["bad_input"])
+    admin.close()
+    limit = time.monotonic() + 30
+    while "Created topic" not in stack.make("topic", ok=None, TOPIC="bad_input"):
+        assert time.monotonic() < limit
+    before = stack.table("bad_input", "messages")
+    for _ in range(len(before) + 1):  # longer than what was landed: offsets alone would not tell
+        stack.kcat("bad_input", good())
+    said = stack.make("land", ok=False, TOPIC="bad_input")
+    assert "it was deleted and made anew" in said and "hadoop fs -mv" in said
+    assert stack.table("bad_input", "messages") == before
+
+
+def test_sql_and_pyspark_open_with_the_tables(stack, synthetic):
+    for target, prompt, line in (("sql", "spark-sql .*> ", "SELECT concat('rows: ', count(*)) FROM synthetic_b.messages;"),
+                                 ("pyspark", ">>> ", "print('rows:', spark.table('synthetic_b.messages').count())")):
+        make, *arguments = stack.command(target, TOPIC="synthetic_b")
+        shell = pexpect.spawn(make, arguments, cwd=conftest.ROOT, env=conftest.clean_environment(), timeout=120, encoding="utf-8")
+        shell.expect(prompt)
+        shell.sendline(line)
+        shell.expect("rows: 88")
+        shell.expect(prompt)
+        shell.sendeof()
+        shell.expect(pexpect.EOF)
+
+
+def test_list_and_consume_show_what_is_there(stack, synthetic):
+    said = stack.make("list", TOPIC="synthetic_a")
+    assert all(f"/warehouse/synthetic_a/{table}" in said for table in ("messages", "attempts", "questions", "options"))
+    said = stack.make("consume", TOPIC="synthetic_b")
+    assert said.rstrip().endswith("88") and '"keen_timestamp"' in said
+
+
+def test_only_this_machine_is_listened_to(stack):
+    listening = [connection.laddr.ip for pid in stack.pids() for connection in psutil.Process(pid).net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 7 and {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("knob, value", [
+    ("TOPIC", "a; touch /tmp/tua-was-here"), ("TOPIC", "../x"), ("TOPIC", "Assessments"), ("TOPIC", "ünïcode"), ("TOPIC", "$(shell touch /tmp/tua-was-here)"),
+    ("KAFKA", "0.0.0.0:29092"), ("HDFS", "hdfs://example.org:8020"), ("PARTITIONS", "0"), ("WAREHOUSE", "/a/../b"), ("STACK", "cloud"), ("SEED", "x"), ("YES", "no")])
+def test_a_knob_that_does_not_fit_is_named_and_nothing_runs(stack, knob, value):
+    said = stack.make("topic", ok=False, **{knob: value})
+    assert f"error: {knob} is " in said and "the make command line" in said
+    assert not os.path.exists("/tmp/tua-was-here") and "kafka-topics" not in said
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder(stack):
+    other = conftest.Stack(".run-test-2")
+    holder = subprocess.Popen(["python3", "-c", f"import socket, time; s = socket.socket(); s.bind(('127.0.0.1', {other.kafka.split(':')[1]})); s.listen(); print('ready', flush=True); time.sleep(100)"], stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()
+        said = other.make("up", ok=False)
+        assert f"is taken" in said and f"pid {holder.pid}" in said and f"KAFKA={other.kafka}" in said
+    finally:
+        holder.kill()
+        holder.wait()
+        other.make("down", ok=None)
+        other.make("clean", YES=1)
+
+
+def test_invented_data_do_not_enter_a_feed_with_real_data(stack, synthetic):
+    assert "is invented data" in stack.make("publish", ok=False, TOPIC="assessments", DATA=synthetic[0])
+
+
+def test_a_typo_in_data_is_no_reason_to_invent_some(stack):
+    assert "no-such-file.json is not there" in stack.make("data", ok=False, DATA="no-such-file.json")
+
+
+def test_a_download_with_another_hash_is_not_taken_unless_told(stack, tmp_path):
+    served, wanted = tmp_path / "served.json", tmp_path / "wanted.json"
+    served.write_text("[]")
+    said = stack.make("data", DATA=wanted, DATA_URL=f"file://{served}")
+    assert "gave another file: sha256" in said and "SYNTHETIC" in said and KNOWN_SHA256 in said and not wanted.exists()
+    stack.make("data", DATA=wanted, DATA_URL=f"file:///nowhere file://{served}", ANY_HASH=1)
+    assert wanted.read_text() == "[]"
+
+
+# --- the real file ------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def real_file():
+    path = pathlib.Path(os.environ["DATA"])
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != KNOWN_SHA256:
+        if os.environ.get("REAL_DATA") == "required":
+            pytest.fail(f"{path} is not the real file")
+        pytest.skip("the real file is not here: make test DATA=/path/to/it, or DATA_URL=…")
+    return path
+
+
+def test_the_real_file_lands_right_in_every_row(stack, real_file):
+    """The oracle is a flattening in plain Python, from the file, by the words of the contract."""
+    for target in ("publish", "land"):
+        stack.make(target, DATA=real_file.resolve())
+    records = json.loads(real_file.read_text())
+    attempts, questions, options, statuses, first = [], [], [], [], {}
+    for offset, m in enumerate(records):
+        if m["keen_id"] in first:
+            statuses.append((offset, m["keen_id"], "duplicate", f"duplicate_of: 0-{first[m['keen_id']]}"))
+            continue
+        first[m["keen_id"]] = offset
+        statuses.append((offset, m["keen_id"], "accepted", None))
+        s, c = m["sequences"], m["sequences"].get("counts", {})
+        attempts.append({
+            **{name: m[name] for name in ("keen_id", "user_exam_id", "base_exam_id", "exam_name")},
+            **{name: moment(m[name]) for name in ("started_at", "keen_timestamp", "keen_created_at")},
+            "certification": {"true": True, "false": False, None: None}[m["certification"]], "max_attempts": int(float(m["max_attempts"])),
+            "attempt": s["attempt"], "sequences_id": s["id"],
+            **{name: c.get(name) for name in ("total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct")},
+            "question_count": len(s["questions"]), "kafka_partition": 0, "kafka_offset": offset})
+        for place, q in enumerate(s["questions"]):
+            exam = {"keen_id": m["keen_id"], "base_exam_id": m["base_exam_id"], "exam_name": m["exam_name"], "question_position": place, "question_id": q["id"]}
+            questions.append({**exam, **{name: q.get(name) for name in ("user_result", "user_correct", "user_incomplete", "user_submitted")}, "option_count": len(q["options"])})
+            for number, o in enumerate(q["options"]):
+                options.append({**exam, "option_position": number, "option_id": o["id"], "checked": o["checked"], "clicked_at": moment(o.get("at")),
+                                "submitted": o.get("submitted", 0) == 1, "correct": o.get("correct", False)})
+
+    assert (len(records), len(attempts), len(questions), len(options)) == (3280, 3242, 14555, 55112)
+    assert by(rows(stack, "assessments", "attempts", "content_hash"), "kafka_offset") == attempts
+    assert by(rows(stack, "assessments", "questions"), "keen_id", "question_position") == by(questions, "keen_id", "question_position")
+    assert by(rows(stack, "assessments", "options"), "keen_id", "question_position", "option_position") == by(options, "keen_id", "question_position", "option_position")
+    ledger = by(stack.table("assessments", "messages"), "kafka_offset")
+    assert [(r["kafka_offset"], r["keen_id"], r["status"], r["reason"]) for r in ledger] == statuses
+    assert [json.loads(r["value"]) for r in ledger] == records
+    assert all(r["key"].decode() == m["keen_id"] for r, m in zip(ledger, records))
+    assert len({r["content_hash"] for r in ledger}) == 3242
+    assert "DIFFERS" not in stack.make("verify", DATA=real_file.resolve())
+
+
+def test_the_synthetic_data_have_the_form_and_the_shares_of_the_real(stack, real_file, tmp_path):
+    made = tmp_path / "like-the-real.json"
+    stack.make("data", SYNTHETIC=3280, SEED=11, DATA=made)
+
+    def form(path):
+        records = json.loads(path.read_text())
+        keys, share = collections.Counter(), collections.Counter()
+        for m in records:
+            keys["message", tuple(m)] += 1
+            keys["sequences", tuple(m["sequences"])] += 1
+            keys["counts", tuple(m["sequences"].get("counts", ()))] += 1
+            share["certification is null"] += m["certification"] is None
+            share["no counts"] += "counts" not in m["sequences"]
+            for q in m["sequences"]["questions"]:
+                share["questions"] += 1
+                keys["question", tuple(q)] += 1
+                share["result", q.get("user_result")] += 1
+                for o in q["options"]:
+                    share["options"] += 1
+                    keys["option", tuple(o)] += 1
+        share["delivered again"] = len(records) - len({m["keen_id"] for m in records})
+        share["exams"], share["names"] = len({m["base_exam_id"] for m in records}), len({m["exam_name"] for m in records})
+        return path.read_bytes(), set(keys), share
+
+    (real, real_keys, real_share), (text, keys, share) = form(real_file), form(made)
+    assert keys == real_keys
+    assert text[:20] == real[:20] and text[-3:] == real[-3:] and text.count(b"\n") == 1
+    for name, number in real_share.items():  # within half and twice; small numbers may be off by more
+        assert number / 2 - 4 <= share[name] <= 2 * number + 4, (name, number, share[name])

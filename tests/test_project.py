@@ -1,0 +1,84 @@
+"""That everything is explained, and the scripts are in order."""
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+import tables
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = [target for target in re.findall(r"^\.PHONY: (\S+)", MAKEFILE, re.MULTILINE) if not target.startswith("ensure-")]
+KNOBS = re.findall(r"^([A-Z_]+) \?= ?(.*)", MAKEFILE, re.MULTILINE)
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout.split("\n")[:-1]
+
+
+def test_help_lists_every_target_and_knob():
+    said = subprocess.run(["make", "-s"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert len(TARGETS) > 15
+    for target in TARGETS:
+        assert re.search(rf"^  {target} +\S", said, re.MULTILINE), target
+    for knob, default in KNOBS:
+        if knob != "KNOB_ORIGINS":
+            assert re.search(rf"^  {knob} +\S.*\n +default: {re.escape(default or 'none')}\n", said, re.MULTILINE), knob
+
+
+def test_the_readme_explains_every_target_and_knob_with_its_default():
+    for target in TARGETS:
+        assert re.search(rf"^\| `{target}`", README, re.MULTILINE), target
+    for knob, default in KNOBS:
+        if knob not in ("KNOB_ORIGINS", "DATA_URL"):
+            assert re.search(rf"^\| `{knob}` \| {re.escape(f'`{default}`' if default else 'none')} \|", README, re.MULTILINE), knob
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+def test_the_readme_gives_each_table_as_it_is(table):
+    """Column, type and meaning: the same in the README and as comments in the table."""
+    section = README.split(f"### `{table}`")[1].split("\n#")[0]
+    said = re.findall(r"^\| `(\w+)`(\*?) \| (\w+) \| (.*) \|$", section, re.MULTILINE)
+    names = {"integer": "int", "long": "bigint"}
+    assert said == [(field.name, "" if field.nullable else "*", names.get(field.dataType.typeName(), field.dataType.typeName()), field.metadata["comment"])
+                    for field in tables.TABLES[table]]
+
+
+def test_the_map_in_the_readme_is_the_tree():
+    section = README.split("## The map")[1].split("\n## ")[0]
+    said = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+    there = {path if not path.startswith(("conf/", "queries/", "tests/", "scripts/bin/", ".ci/")) else
+             re.match(r"conf/|queries/|tests/|scripts/bin/|\.ci/", path)[0] for path in TRACKED}
+    assert said == there - {".gitignore", "LICENSE"}
+
+
+def test_shellcheck_finds_nothing():
+    scripts = [path for path in TRACKED if path.endswith(".sh") or path.startswith(("scripts/bin/", ".ci/"))]
+    assert len(scripts) > 10
+    done = subprocess.run(["shellcheck", "--external-sources", *scripts], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", [path for path in TRACKED if re.match(r"scripts/\w+\.sh$", path) and path not in ("scripts/lib.sh", "scripts/help.sh", "scripts/shell.sh")])
+def test_a_shell_script_helps_with_its_own_header(script):
+    done = subprocess.run([script, "--help"], cwd=ROOT, text=True, capture_output=True)
+    assert done.stdout.startswith("Summary: ") and "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize("query", sorted(path for path in TRACKED if path.startswith("queries/")))
+def test_a_question_begins_with_itself_in_words(query):
+    text = (ROOT / query).read_text()
+    assert text.startswith("-- ") and "?" in text.splitlines()[0] and text.splitlines()[1].startswith("-- ")
+
+
+def test_every_package_and_jar_is_pinned_by_hash():
+    for name in ("requirements-build", "requirements"):
+        text = (ROOT / f"conf/{name}.txt").read_text().replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+        assert lines and all("==" in line and "--hash=sha256:" in line for line in lines)
+    lock = (ROOT / "conf/jars.lock").read_text().splitlines()
+    assert len(lock) > 50 and all(re.fullmatch(r"[0-9a-f]{64}  (kafka|hdfs|spark)/[\w.-]+\.jar", line) for line in lock)
+
+
+def test_no_data_file_is_in_the_repository():
+    assert not [path for path in TRACKED if path.startswith("data/") or path.endswith((".jsonl", ".parquet")) or os.path.getsize(ROOT / path) > 300_000]
