@@ -17,6 +17,5 @@ echo "the first one by Kafka's own consumer:"
 run kafka-console-consumer --bootstrap-server "$KAFKA" --topic "$TOPIC" --from-beginning --max-messages 1 2>&1 \
   | tr -c '[:print:]\n\200-\377' '?' | cut -c 1-300
 echo "their number (-q: without it kcat's end-of-topic line would be counted too):"
-# shellcheck disable=SC2016
-echo '$ kcat -C -b '"$KAFKA -t $TOPIC"' -o beginning -e -q -f '"'.\\n'"' | wc -l' >&2
-kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -e -q -f '.\n' | wc -l
+# A dot a message, for a message may hold line ends itself.
+run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -e -q -f '.\n' | wc -l

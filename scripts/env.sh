@@ -66,6 +66,7 @@ export SPARK_LOCAL_IP=127.0.0.1 SPARK_BIND=127.0.0.1
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
 jars=("$RUN_DIR"/jars/spark/*.jar)
+# shellcheck disable=SC2034  # used by name below
 SPARK_JARS=$(IFS=,; echo "${jars[*]}")
 
 # Fills in @NAME@ in each file of conf/; a file is replaced as a whole, and only when it changed.

@@ -18,5 +18,5 @@ done
 "$work/venv/bin/pip" install --quiet --no-deps "$(grep -o '^pyspark==[0-9.]*' conf/requirements.txt)"
 java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar -settings conf/ivysettings.xml -ivy conf/ivy.xml \
   -cache "$work/ivy" -confs kafka hdfs spark -types jar bundle -retrieve "$work/jars/[conf]/[artifact]-[revision].[ext]"
-(cd "$work/jars" && find * -name '*.jar' | LC_ALL=C sort | xargs sha256sum) > conf/jars.lock
+(cd "$work/jars" && find . -name '*.jar' | cut -c 3- | LC_ALL=C sort | xargs sha256sum) > conf/jars.lock
 echo "conf/requirements*.txt and conf/jars.lock are new"

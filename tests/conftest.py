@@ -62,8 +62,8 @@ class Stack:
     def kcat(self, topic, value):
         """Sends bytes as one record by real kcat, untouched; None sends a null value."""
         send = ["kcat", "-P", "-b", self.kafka, "-t", topic]
-        if not value:  # kcat sends no empty file; of an empty line it makes an empty message, or with -Z a null one
-            subprocess.run([*send, *(["-Z"] if value is None else [])], input=b"\n", check=True)
+        if value is None:  # kcat skips an empty line, but not one with a key
+            subprocess.run([*send, "-Z", "-K", "\t"], input=b"no value\t\n", check=True)
             return
         file = ROOT / self.run_dir / "one-message"
         file.write_bytes(value)
