@@ -61,6 +61,7 @@ all: setup ## everything below, in order: up, data, topic, publish, land, verify
 
 .PHONY: setup
 setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server jars
+	@$(ENV) --check
 	@scripts/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),,--quiet)
 
 .PHONY: up
@@ -119,7 +120,7 @@ sql: ensure-up ## an interactive spark-sql with the tables already there
 ##@ Stopping, testing, cleaning
 .PHONY: down
 down: ## stop what `up` started; the data stay
-	@if [ -d .venv ]; then set -x; $(ENV) python scripts/stack.py down; else echo "nothing is set up here, so nothing runs"; fi
+	@if [ -d "$$RUN_DIR/pids" ]; then $(MAKE) setup && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
 
 .PHONY: test
 test: setup ## all tests, on a real stack of their own beside a running one

@@ -78,4 +78,7 @@ The stack runs on. To go on:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,8 +8,8 @@ case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 
 run_dir=${RUN_DIR:-.run}
 [ -d "$run_dir" ] || { echo "there is no $run_dir; nothing to remove"; exit; }
-# Whatever the knob says, only what setup made is removed.
-[ -f "$run_dir/java_home" ] || die 1 "$run_dir is no run folder of this project" "setup has left no trace in it" "remove it by hand if you mean it"
+# Setup marks only a folder that it made, or found empty: whatever the knob says, nothing else is removed.
+[ -f "$run_dir/run-folder" ] || die 1 "$run_dir is no run folder of this project" "it has no file named run-folder, which setup puts into one" "remove it by hand if you mean it"
 if [ -d "$run_dir/pids" ] && [ -n "$(ls -A "$run_dir/pids")" ]; then
   scripts/env.sh python scripts/stack.py down
 fi

@@ -18,12 +18,13 @@ sha256_of() { python -c 'import hashlib, sys; print(hashlib.file_digest(open(sys
 
 if [ -n "$SYNTHETIC" ]; then
   [ "$DATA" != "$course_file" ] || { DATA=$synthetic; echo "invented data never take the real file's name: writing $DATA"; }
+  [ ! -e "$DATA" ] || [ -f "$DATA.truth.json" ] || die 1 "$DATA is there, and was not made up by this" "$DATA.truth.json is not beside it" "name another file: make data SYNTHETIC=$SYNTHETIC DATA=…"
   run python scripts/synthetic.py "$SYNTHETIC" "$SEED" "$DATA"
   exit
 fi
 
 if [ -f "$DATA" ]; then
-  [ "${1:-}" != --if-missing ] || exit 0
+  if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
   if [ -f "$DATA.truth.json" ]; then echo "$DATA is there (SYNTHETIC)"; exit; fi
   hash=$(sha256_of "$DATA")
   if [ "$hash" = "$known" ]; then
@@ -45,7 +46,7 @@ new=$DATA.$$.new
 trap 'rm -f "$new"' EXIT
 read -ra addresses <<<"$DATA_URL"
 for address in "${addresses[@]}"; do
-  if ! run curl --fail --location --silent --show-error --connect-timeout 10 --retry 2 --output "$new" -- "$address"; then
+  if ! run curl --fail --location --silent --show-error --connect-timeout 10 --speed-limit 1000 --speed-time 60 --retry 2 --output "$new" -- "$address"; then
     echo "  not to be had from $address" >&2
     continue
   fi

@@ -2,6 +2,7 @@
 # Summary: checks the knobs, derives addresses and paths from them, and runs a command with it all.
 #          This is the one place that knows where the stack is; scripts see only addresses and paths.
 # Usage: scripts/env.sh COMMAND [ARGUMENT…]     (the Makefile does; the knobs come from there)
+#        scripts/env.sh --check                 (the knobs only)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/scripts/lib.sh"
@@ -31,12 +32,14 @@ check KAFKA '^127\.0\.0\.1:[1-9][0-9]{0,4}$' '127.0.0.1:PORT (the local stack li
 check HDFS '^hdfs://127\.0\.0\.1:[1-9][0-9]{0,4}$' 'hdfs://127.0.0.1:PORT (the local stack listens on this machine only)'
 check SPARK_MASTER '^[][A-Za-z0-9:/.,*_-]+$' 'local[*], spark://HOST:PORT, yarn or k8s://HOST:PORT'
 check WAREHOUSE '^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$' 'an absolute path of letters, digits, . _ -'
-check RUN_DIR '^[A-Za-z0-9_./+@,=-]+$' 'a path of letters, digits and . _ / + @ , = -'
+check RUN_DIR '^[A-Za-z0-9_./+@=-]+$' 'a path of letters, digits and . _ / + @ = -'
 unset LC_ALL
 
 # A path that a Java class path or an HDFS URI cannot hold would fail later and less clearly.
-[[ $ROOT =~ ^[A-Za-z0-9_./+@,=-]+$ ]] || die 2 "this project lies in $(printf %q "$ROOT")" \
+[[ $ROOT =~ ^[A-Za-z0-9_./+@=-]+$ ]] || die 2 "this project lies in $(printf %q "$ROOT")" \
   "Java class paths cannot hold blanks and signs" "move it to a path of letters, digits and . _ -"
+
+[ "$1" != --check ] || exit 0
 
 cd "$ROOT"
 [[ $RUN_DIR = /* ]] || RUN_DIR=$ROOT/${RUN_DIR#./}

@@ -179,6 +179,8 @@ def land():
         print(f"nothing new: all {sum(ends.values()):,} records of topic {feed.TOPIC} are landed already")
         return
     print(f"{new:,} new records of topic {feed.TOPIC}, to {feed.table_path('')}")
+    if landed is None:  # a checkpoint without its ledger would skip what it counted
+        feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)
     create_tables(topic_id)
     spark = tables.session("land", new)
     spark.sparkContext.addPyFile(os.path.join(os.path.dirname(os.path.abspath(__file__)), "verdict.py"))
@@ -209,6 +211,11 @@ def land():
         .start()
     )
     query.awaitTermination()
+    reached = feed.landed_offsets()
+    short = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
+    if short:
+        raise feed.Failure(f"the ledger of feed {feed.TOPIC} does not reach the topic's end", f"{short} were the ends, {reached} is landed: the checkpoint is ahead of the ledger, which somebody has set back",
+                           f"drop the checkpoint, then landing goes on behind the ledger: make shell, then: hadoop fs -rm -r {CHECKPOINT}; make land")
     print(f"landed in {time.monotonic() - begin:.1f} s")
 
 

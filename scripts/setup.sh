@@ -9,9 +9,13 @@ cd "$(dirname "$0")/.."
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 quiet=${1:-}
 run_dir=${RUN_DIR:-.run}
-[[ $run_dir =~ ^[A-Za-z0-9_./+@,=-]+$ ]] || die 2 "RUN_DIR is $(printf %q "$run_dir")" "it must be a path of letters, digits and . _ / + @ , = -" "type: make help"
-(umask 077; mkdir -p "$run_dir")
+(umask 077; mkdir -p "$run_dir") || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
 run_dir=$(cd "$run_dir" && pwd)
+if [ ! -f "$run_dir/run-folder" ]; then
+  # make clean removes what is marked here: never a folder that holds something of somebody else.
+  [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" "a run folder is made by this project, or empty" "choose another: RUN_DIR=.run-2"
+  echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
+fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -32,7 +36,8 @@ find_java() {
 }
 
 remembered=$(cat "$run_dir/java_home" 2>/dev/null || true)
-[ -x "$remembered/bin/java" ] || remembered=''
+# Found before, still there, and nobody asks for another one since.
+[ -x "$remembered/bin/java" ] && [ "${JAVA_HOME:-$remembered}" = "$remembered" ] || remembered=''
 missing=()
 [ -n "$remembered" ] || find_java >/dev/null || missing+=("java:Kafka, HDFS and Spark run on it (17 or newer)")
 command -v kcat >/dev/null || missing+=("kcat:publishes and consumes messages")
@@ -74,36 +79,40 @@ fi
 
 # --- one set-up at a time from here on ----------------------------------------------------------
 
-# mkdir is atomic everywhere; a lock whose owner is gone (power cut) is taken over.
-lock=.setup.lock
-while ! mkdir "$lock" 2>/dev/null; do
-  owner=$(cat "$lock/pid" 2>/dev/null || true)
-  if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then rm -rf "$lock"; continue; fi
-  [ -n "${waiting:-}" ] || { say "another set-up (pid ${owner:-?}) is at work here; waiting for it"; waiting=1; }
-  sleep 1
-done
-echo $$ > "$lock/pid"
-cleanup=("$lock")
-trap 'rm -rf "${cleanup[@]}"' EXIT
+# The lock is the system's own, held by an open file: it is gone with whoever held it, however that ended.
+exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" "set-up puts .venv here" "give yourself the right, or clone to another place"
+python3 - <<'PYTHON'
+import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("setup: another set-up is at work here; waiting for it", file=sys.stderr)
+    fcntl.flock(9, fcntl.LOCK_EX)
+PYTHON
+cleanup=()
+trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
 trap 'exit 130' INT TERM
 
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
 # --- Python packages ---------------------------------------------------------------------------
 
-wanted=$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1)
-if [ "$(cat .venv/requirements.sha256 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+# What .venv was made from, by which Python, and where: a virtual environment knows its own path.
+wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $PWD"
+if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   say "Python packages into .venv (about 600 MB unpacked, one to two minutes)"
-  rm -rf .venv
-  cleanup+=("$PWD/.venv") # until it is whole
+  # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
+  [ ! -d .venv ] || { rm -rf .venv.old; mv .venv .venv.old; }
+  trap 'rm -rf .venv; [ ! -d .venv.old ] || mv .venv.old .venv' EXIT
   python3 -m venv .venv
   # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
   # shellcheck disable=SC2015  # die is meant for either failure
   run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt &&
     run .venv/bin/pip install --quiet --require-hashes --no-build-isolation -r conf/requirements.txt ||
     die 1 "pip could not install the Python packages" "its message is above; nothing half made is left" "when the network is back: make setup"
-  printf '%s\n' "$wanted" > .venv/requirements.sha256
-  cleanup=("$lock")
+  printf '%s\n' "$wanted" > .venv/made-from
+  trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
+  rm -rf .venv.old
 fi
 
 # --- server jars -------------------------------------------------------------------------------

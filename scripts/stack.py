@@ -4,8 +4,7 @@ Run by: make up, make down, make status
     scripts/env.sh python scripts/stack.py up [--quiet] | down | status
 
 The services are plain processes of this machine, each in a session of its own, its output in
-$RUN_DIR/logs/<service>.log and its pid and start time in $RUN_DIR/pids/<service>.json: a pid alone could,
-after a power cut, belong to somebody else.
+$RUN_DIR/logs/<service>.log, its pid and ports in $RUN_DIR/pids/<service>.
 """
 import argparse
 import base64
@@ -42,23 +41,25 @@ class Service:
 
     def __init__(self, name, address, ports, command, heap, probe):
         self.name, self.address, self.ports, self.command, self.heap, self.probe = name, address, ports, command, heap, probe
+        self.main_class = command[2]
         self.last_error = "no answer at all"
         self.log = RUN_DIR / "logs" / f"{name}.log"
-        self.pid_file = RUN_DIR / "pids" / f"{name}.json"
+        self.pid_file = RUN_DIR / "pids" / name
 
     def process(self):
         """The running process that `up` started, or None. A pid file of another life is removed."""
         try:
-            noted = json.loads(self.pid_file.read_text())
-            process = psutil.Process(noted["pid"])
-            if process.create_time() == noted["started"] and process.status() != psutil.STATUS_ZOMBIE:
+            process = psutil.Process(self.noted()[0])
+            # A pid alone could, after a power cut, belong to somebody else.
+            if str(RUN_DIR) in " ".join(process.cmdline()) and self.main_class in process.cmdline():
                 return process
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, psutil.NoSuchProcess):
+        except (FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess, psutil.AccessDenied):
             pass
-        self.pid_file.unlink(missing_ok=True)
         return None
+
+    def noted(self):
+        """[pid, port, port, …] of the last start."""
+        return [int(number) for number in self.pid_file.read_text().split()]
 
     def start(self):
         for port, origin in self.ports.items():
@@ -70,18 +71,30 @@ class Service:
             child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
-        write_atomically(self.pid_file, json.dumps({"pid": child.pid, "started": psutil.Process(child.pid).create_time()}))
+        write_atomically(self.pid_file, " ".join(map(str, [child.pid, *self.ports])))
+
+    def listens(self):
+        """Whether each of its ports takes a connection."""
+        try:
+            for port in self.ports:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError as error:
+            self.last_error = f"port {port}: {error}"
+            return False
 
     def probe_until(self, ready):
         while not ready.is_set():
             try:
                 # Clients wait longer and longer between tries when nothing listens yet; this does not.
-                for port in self.ports:
-                    socket.create_connection(("127.0.0.1", port), 1).close()
+                if not self.listens():
+                    time.sleep(0.1)
+                    continue
                 self.probe()
                 ready.set()
             except Exception as error:  # whatever the client throws: the server is not ready
-                self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.main_class = command[2]
+        self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
                 time.sleep(0.1)  # between two probes
 
     def fail(self, what):
@@ -93,14 +106,19 @@ class Service:
 
 def port_holder(port):
     """Who listens on this port of 127.0.0.1, in words; None when it is free."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.laddr.ip in ("127.0.0.1", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"):
-            try:
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that closed a moment ago is free
+        with contextlib.suppress(OSError):
+            attempt.bind(("127.0.0.1", port))
+            return None
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
                 return f"pid {process.pid} ({' '.join(process.cmdline())[:100] or process.name()})"
-            except (psutil.Error, TypeError, ValueError):
-                return "a process of another user"
-    return None
+    except psutil.Error:  # some systems tell only root
+        pass
+    return "a process of another user"
 
 
 def write_atomically(path, text):
@@ -126,7 +144,8 @@ def probe_datanode():
     """A file written, read and deleted: the NameNode is out of safe mode and the DataNode holds blocks."""
     # First ask the NameNode's page: a write that finds no DataNode would be tried again for seconds.
     url = f"http://127.0.0.1:{os.environ['NAMENODE_HTTP_PORT']}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
-    with urllib.request.urlopen(url, timeout=SERVER_ANSWERS_WITHIN_S) as page:
+    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with without_proxy.open(url, timeout=SERVER_ANSWERS_WITHIN_S) as page:
         state = json.load(page)["beans"][0]
     if state["NumLiveDataNodes"] < 1 or state["FSState"] != "Operational":
         raise OSError(f"{state['NumLiveDataNodes']} live DataNodes, HDFS is in state {state['FSState']}")
@@ -180,7 +199,7 @@ def format_storage():
         log = RUN_DIR / "logs" / f"format-{name}.log"
         running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT)
     for name, process in running.items():
-        if process.wait() != 0:
+        if process.wait(START_LIMIT_S) != 0:
             log = RUN_DIR / "logs" / f"format-{name}.log"
             print("\n".join(log.read_text(errors="replace").splitlines()[-10:]), file=sys.stderr)
             raise Failure(f"the storage of {name} could not be formatted", f"its output is above and in {log}", "mend what it says, then: make up")
@@ -209,13 +228,17 @@ def one_at_a_time():
 
 def up(quiet):
     stack = services()
-    if quiet and all(service.process() for service in stack):
+    if quiet and all(service.process() and service.listens() for service in stack):
         return
     print_knobs()
     with one_at_a_time():
         begin = time.monotonic()
         format_storage()
         started = [service for service in stack if not service.process()]
+        for service in stack:
+            if service not in started and service.noted()[1:] != list(service.ports):
+                raise Failure(f"{service.name} of this run folder runs on other ports", f"it was started with {service.noted()[1:]}, now wanted are {list(service.ports)} (KAFKA={os.environ['KAFKA']}, HDFS={os.environ['HDFS']})",
+                              "use the old KAFKA and HDFS; or stop it first: make down; or have a second stack: RUN_DIR=.run-2")
         for service in started:
             service.start()
         # Each service is probed by a thread of its own, so that one which hangs delays neither the others
@@ -250,10 +273,10 @@ def down():
         running = [(service, process) for service in services() if (process := service.process())]
         if not running:
             print(f"nothing of the stack in {RUN_DIR} is running")
-        # The DataNode before the NameNode, so that its last report finds a listener.
-        for service, process in sorted(running, key=lambda pair: pair[0].name):
+        for _, process in running:
             process.send_signal(signal.SIGTERM)
         for service, process in running:
+            how = "was gone"
             with contextlib.suppress(psutil.NoSuchProcess):
                 try:
                     process.wait(STOP_LIMIT_S)

@@ -252,8 +252,9 @@ def main(messages, seed, path):
         os.remove(rows_path + ".new")
         if os.path.exists(rows_path):
             os.remove(rows_path)
-    with open(truth_path, "w") as file:
+    with open(truth_path + ".new", "w") as file:
         json.dump(truth.as_json(seed), file, indent=1, ensure_ascii=False)
+    os.replace(truth_path + ".new", truth_path)
     os.replace(path + ".new", path)
     n = truth.numbers
     print(f"{path}: {n['messages']:,} SYNTHETIC messages (seed {seed}), {n['attempts']:,} attempts, {n['duplicates']:,} delivered again, "
@@ -266,4 +267,7 @@ if __name__ == "__main__":
     parser.add_argument("seed", type=int)
     parser.add_argument("file")
     arguments = parser.parse_args()
-    main(arguments.messages, arguments.seed, arguments.file)
+    try:
+        main(arguments.messages, arguments.seed, arguments.file)
+    except OSError as error:
+        sys.exit(f"error: {arguments.file} cannot be written\n       {error}\n       name another file: make data SYNTHETIC={arguments.messages} DATA=…")

@@ -4,6 +4,7 @@ Imported by Spark's Python workers; needs nothing but Python. The rules and thei
 """
 import json
 import re
+import sys
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 
@@ -90,7 +91,6 @@ def _parse(text):
     if _depth(text) > MAX_DEPTH:
         raise _NotJson(f"it is nested more than {MAX_DEPTH:,} levels deep")
     try:
-        # Plain recursion: the C scanner's own limit is lower than what is allowed here.
         value = json.loads(text, object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
     except _NotJson:
         raise
@@ -208,6 +208,8 @@ def _disagreement(counts, questions):
 def examine(value):
     """bytes or None -> (reason with its detail, or None when the message is valid; keen_id, or None where it could not
     be read; the declared fields as JSON, or None where they could not all be read)"""
+    # Python's own limit is about the depth that is allowed here; Spark's frames and ours stand on the same stack.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * MAX_DEPTH))
     if value is None or not bytes(value).strip(b" \t\r\n"):
         return "empty: " + ("the record has no value" if value is None else f"{len(value)} bytes, nothing but blanks"), None, None
     try:
@@ -218,8 +220,6 @@ def examine(value):
         message = _parse(text)
     except _NotJson as error:
         return f"not_json: {error}", None, None
-    except RecursionError:
-        return f"not_json: it is nested more than {MAX_DEPTH:,} levels deep", None, None
     if not isinstance(message, dict):
         return f"not_an_object: it is {_kind(message)}" + (f" of {len(message)}: publish one message an element" if isinstance(message, list) else f" ({_show(message)})"), None, None
     keen_id = message.get("keen_id") if isinstance(message.get("keen_id"), str) else None

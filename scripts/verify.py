@@ -25,6 +25,9 @@ def checks(database, ends, begins):
     """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal."""
     count = {name: one(database, f"select count(*) from {name}") for name in tables.TABLES}
 
+    known_id = feed.open_table("messages").metadata().configuration.get(feed.TOPIC_ID)
+    yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()))
+
     # 1. Every offset from the first kept one to the end is in the ledger exactly once.
     for partition in sorted(ends):
         inside = f"from messages where kafka_partition = {partition} and kafka_offset >= {begins[partition]}"
@@ -32,6 +35,8 @@ def checks(database, ends, begins):
                "offsets in ledger", one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}"))
         yield (f"  and none twice, none beyond the end", "rows", one(database, f"select count(*) {inside}"),
                "distinct offsets", one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}"))
+
+    yield ("keys unique: messages", "rows", count["messages"], "offsets", one(database, "select count(*) from (select distinct kafka_partition, kafka_offset from messages)"))
 
     # 2. Accepted messages = attempts, each at the position it names; keys are unique.
     status = dict(database.execute("select status, count(*) from messages group by all").fetchall())
@@ -76,7 +81,7 @@ def main():
         print(f"{what:<40} {a:>10,} {left:<16} {b:>10,} {right:<31} {'ok' if a == b else f'DIFFERS by {b - a:+,}'}{note}", flush=True)
 
     if os.path.exists(data):
-        total, readable, found, missing = compare(data)
+        total, _, found, missing = compare(data)
         line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
     else:
         print(f"{'file = topic':<40} not checked: there is no file {data}")

@@ -1,5 +1,4 @@
 """A real stack of the tests' own: run folder .run-test, ports of their own, stopped at the end."""
-import json
 import os
 import pathlib
 import shutil
@@ -74,13 +73,15 @@ class Stack:
         return deltalake.DeltaTable(f"{self.hdfs}/warehouse/{topic}/{name}").to_pyarrow_table().to_pylist()
 
     def pids(self):
-        return [json.loads(file.read_text())["pid"] for file in sorted((ROOT / self.run_dir / "pids").glob("*.json"))]
+        return [int(file.read_text().split()[0]) for file in sorted((ROOT / self.run_dir / "pids").iterdir())]
 
 
 @pytest.fixture(scope="session")
 def stack():
     stack = Stack(".run-test")
-    shutil.rmtree(ROOT / stack.run_dir, ignore_errors=True)
+    if (ROOT / stack.run_dir).exists():  # of a run that was cut off
+        stack.make("down", ok=None)
+        shutil.rmtree(ROOT / stack.run_dir)
     stack.make("up")
     yield stack
     stack.make("down")

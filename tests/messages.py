@@ -96,6 +96,15 @@ CASES = {
     "all_correct though not all are": (spoil(C + ".all_correct", True), "counts_disagree: all_correct"),
     "control characters in a name": (spoil("exam_name", 5.0e0) .replace(b"5.0", b'["\\u001b[31m"]'), 'wrong_type: exam_name is an array (["\\u001b[31m"])'),
 
+    "a line end behind a time": (spoil("started_at", "2018-01-23T14:23:19.082Z\n"), "bad_timestamp: started_at"),
+    "a line end behind an epoch": (spoil("keen_timestamp", "1516717442.5\n"), "bad_timestamp: keen_timestamp"),
+    "a line end behind a number": (spoil("max_attempts", "1.0\n"), "wrong_type: max_attempts"),
+    "a count at the end of 64 bits": (spoil(C + ".submitted", 2**63 - 1), "wrong_type: sequences.counts.submitted"),
+    "two counts that add up beyond 64 bits": (spoil(C + ".incorrect", 2**63 - 1), "wrong_type: sequences.counts.incorrect"),
+    "a thousand levels, which are allowed, in the wrong place": (spoil("exam_name", 0).replace(b'"exam_name": 0', b'"exam_name": ' + b"[" * 999 + b"]" * 999), "wrong_type: exam_name is an array"),
+    "a thousand and one levels": (spoil("exam_name", 0).replace(b'"exam_name": 0', b'"exam_name": ' + b"[" * 1000 + b"]" * 1000), "not_json: it is nested more than 1,000 levels"),
+    "a thousand levels where nothing is declared": (spoil("browser", 0).replace(b'"browser": 0', b'"browser": ' + b"[" * 999 + b"]" * 999), None),
+
     "as it comes": (_TEXT.encode(), None),
     "no counts and no results": (spoil("sequences", {"attempt": 1, "id": "s", "questions": [{"id": "q", "options": [{"checked": True, "id": "o"}]}]}), None),
     "null certification": (spoil("certification", None), None),

@@ -135,7 +135,8 @@ def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_o
     path.write_bytes(b"".join(lines))
     said = stack.make("publish", ok=False, TOPIC="synthetic_b", DATA=path, PARTITIONS=3)
     assert "0 messages before, 88 after: 88 sent" in said
-    assert "record 41: it is not JSON" in said and "record 61: it is not UTF-8" in said and "2 record(s)" in said
+    assert "record 41: it is not JSON" in said and "record 61: it is not UTF-8: byte 16 is 0xe9" in said and "2 record(s)" in said
+    assert "nothing to publish: all 88 messages" in stack.make("publish", TOPIC="synthetic_b", DATA=path)  # all that can be sent is there
     stack.make("land", TOPIC="synthetic_b")
     messages = stack.table("synthetic_b", "messages")
     assert sorted(row["value"] for row in messages) == sorted(line.rstrip(b"\n") for number, line in enumerate(lines) if number not in (40, 60))
@@ -144,6 +145,17 @@ def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_o
     assert stack.table("synthetic_a", "messages") == untouched
     # verify names what is in the file but not in the topic
     assert "DIFFERS by -2 (the first: number 41, 61)" in stack.make("verify", ok=False, TOPIC="synthetic_b", DATA=path)
+
+
+def test_an_array_arrives_as_it_was_written(stack, tmp_path):
+    """Elements over several lines, in another spelling than jq's; a torn one at the end."""
+    path = tmp_path / "array.json"
+    path.write_text('\ufeff[{"keen_id": "a",\n "n": 1.0, "big": 12345678901234567890123},\r\n{"keen_id": "b", "n": 1e5, "n": "\ufffd"} , 5, {"keen_id": "c')
+    (tmp_path / "array.json.truth.json").write_text("{}")
+    said = stack.make("publish", ok=False, TOPIC="synthetic_c", DATA=path)
+    assert "record 4: " in said and "3 sent" in said
+    consumed = subprocess.run(["kcat", "-C", "-b", stack.kafka, "-t", "synthetic_c", "-e", "-q", "-f", "%k|%s\n"], text=True, capture_output=True, check=True).stdout
+    assert consumed.splitlines() == ['a|{"keen_id": "a",  "n": 1.0, "big": 12345678901234567890123}', 'b|{"keen_id": "b", "n": 1e5, "n": "\ufffd"}', "|5"]
 
 
 def test_whatever_kcat_sends_gets_its_verdict_and_the_rest_is_landed(stack):
@@ -253,11 +265,22 @@ def test_only_this_machine_is_listened_to(stack):
 
 @pytest.mark.parametrize("knob, value", [
     ("TOPIC", "a; touch /tmp/tua-was-here"), ("TOPIC", "../x"), ("TOPIC", "Assessments"), ("TOPIC", "ünïcode"), ("TOPIC", "$(shell touch /tmp/tua-was-here)"),
-    ("KAFKA", "0.0.0.0:29092"), ("HDFS", "hdfs://example.org:8020"), ("PARTITIONS", "0"), ("WAREHOUSE", "/a/../b"), ("STACK", "cloud"), ("SEED", "x"), ("YES", "no")])
+    ("KAFKA", "0.0.0.0:29092"), ("HDFS", "hdfs://example.org:8020"), ("PARTITIONS", "0"), ("WAREHOUSE", "/a/../b"), ("STACK", "cloud"), ("SEED", "x"), ("YES", "no"), ("RUN_DIR", ".run,x")])
 def test_a_knob_that_does_not_fit_is_named_and_nothing_runs(stack, knob, value):
     said = stack.make("topic", ok=False, **{knob: value})
     assert f"error: {knob} is " in said and "the make command line" in said
     assert not os.path.exists("/tmp/tua-was-here") and "kafka-topics" not in said
+
+
+def test_clean_removes_no_folder_of_somebody_else(stack, tmp_path):
+    (tmp_path / "photo").write_text("mine")
+    assert "holds something already" in stack.make("setup", ok=False, RUN_DIR=tmp_path)
+    assert "is no run folder" in stack.make("clean", ok=False, RUN_DIR=tmp_path, YES=1)
+    assert (tmp_path / "photo").exists()
+
+
+def test_a_running_stack_is_not_mistaken_for_one_on_other_ports(stack):
+    assert "runs on other ports" in stack.make("topic", ok=False, KAFKA="127.0.0.1:59998")
 
 
 def test_a_port_that_is_taken_is_named_with_its_holder(stack):
@@ -276,6 +299,13 @@ def test_a_port_that_is_taken_is_named_with_its_holder(stack):
 
 def test_invented_data_do_not_enter_a_feed_with_real_data(stack, synthetic):
     assert "is invented data" in stack.make("publish", ok=False, TOPIC="assessments", DATA=synthetic[0])
+
+
+def test_a_file_of_somebody_is_not_overwritten_with_invented_data(stack, tmp_path):
+    mine = tmp_path / "mine.json"
+    mine.write_text("[]")
+    assert "was not made up by this" in stack.make("data", ok=False, DATA=mine, SYNTHETIC=5)
+    assert mine.read_text() == "[]"
 
 
 def test_a_typo_in_data_is_no_reason_to_invent_some(stack):

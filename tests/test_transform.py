@@ -176,6 +176,11 @@ def test_another_zone_and_more_decimals_are_the_same_moment(spark):
         datetime.datetime(2018, 1, 23, 14, 23, 19, 82000), datetime.datetime(2018, 1, 23, 14, 23, 19, 82999)]
 
 
+def test_an_epoch_with_many_decimals_is_cut_not_rounded(spark):
+    row = transform.attempt_rows(judge(spark, [good(keen_timestamp="1516717442.9999999999")])).collect()[0]
+    assert row.keen_timestamp == datetime.datetime(2018, 1, 23, 14, 24, 2, 999999)
+
+
 def test_the_ledger_keeps_key_and_value_untouched(spark):
     value = b'\x00\xff not JSON \xc3\x28'
     records = spark.createDataFrame([(3, 4, at(0), bytearray(b"k\x00"), bytearray(value))], RECORDS)
