@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 # Knobs: set one as `make NAME=value` or in the environment. scripts/env.sh checks each of them.
 
-# The course's name for its topic; also the database and the HDFS folder that the feed lands in.
+# The course's name for its topic; also the database and the HDFS folder that the feed lands in. Names that begin with synthetic are for invented data.
 TOPIC ?= assessments
 # The course's file: a JSON array, or one JSON object a line.
 DATA ?= data/assessment-attempts-20180128-121051-nested.json

@@ -1,8 +1,12 @@
 -- What is the least common course taken?
--- All that tie are shown, not whichever comes first. By name, as a person would ask, and in the second column how
--- many exam ids carry the name.
-WITH by_name AS (SELECT exam_name, count(DISTINCT base_exam_id) AS exam_ids, count(*) AS attempts FROM attempts GROUP BY exam_name)
-SELECT exam_name, exam_ids, attempts
-FROM by_name
-WHERE attempts = (SELECT min(attempts) FROM by_name)
-ORDER BY exam_name
+-- All that tie are shown, not whichever comes first, in both readings: a course is its name, as a person would ask, or
+-- its base_exam_id (some names belong to two ids, which then count apart).
+WITH counted AS (
+  SELECT 'by name' AS reading, exam_name, CAST(NULL AS STRING) AS base_exam_id, count(*) AS attempts FROM attempts GROUP BY exam_name
+  UNION ALL
+  SELECT 'by id', exam_name, base_exam_id, count(*) FROM attempts GROUP BY exam_name, base_exam_id
+)
+SELECT reading, exam_name, base_exam_id, attempts
+FROM counted
+QUALIFY attempts = min(attempts) OVER (PARTITION BY reading)
+ORDER BY reading DESC, exam_name, base_exam_id

@@ -134,15 +134,18 @@ def open_table(table, topic=None):
 
 def landed_offsets(topic=None):
     """{partition: offset after the last landed record}, from the ledger, whose commit ends each batch;
-    None when there is no ledger. Reads the statistics in the table's log, not the data."""
+    None when there is no ledger. Reads the statistics in the table's log, not the data, where they are there."""
     ledger = open_table("messages", topic)
     if ledger is None:
         return None
     landed = {}
     for file in ledger.get_add_actions(flatten=True).to_struct_array().to_pylist():
-        partition = file["min.kafka_partition"]
-        if partition != file["max.kafka_partition"]:
-            raise Failure(f"{file['path']} of the ledger holds more than one Kafka partition", "land.py never writes such a file", "was the table rewritten by another tool? RESTORE it to the version before")
+        partition = file.get("min.kafka_partition")
+        if partition is None or partition != file["max.kafka_partition"] or file["max.kafka_offset"] is None:
+            # Rewritten by another tool, without statistics or with partitions mixed: the data tell.
+            columns = ledger.to_pyarrow_table(columns=["kafka_partition", "kafka_offset"])
+            return {row["kafka_partition"]: row["kafka_offset_max"] + 1
+                    for row in columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")]).to_pylist()}
         landed[partition] = max(landed.get(partition, 0), file["max.kafka_offset"] + 1)
     return landed
 

@@ -66,7 +66,7 @@ class Service:
             holder = port_holder(port)
             if holder is not None:
                 raise Failure(f"port {port} is taken, {self.name} cannot have it", f"it comes from {origin}, and is held by {holder}",
-                              "stop that program, or choose other ports: make up KAFKA=127.0.0.1:39092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
+                              "stop that program, or choose other ports: make up KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
         with open(self.log, "ab") as log:
             child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -93,8 +93,7 @@ class Service:
                 self.probe()
                 ready.set()
             except Exception as error:  # whatever the client throws: the server is not ready
-                self.main_class = command[2]
-        self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
                 time.sleep(0.1)  # between two probes
 
     def fail(self, what):
