@@ -120,7 +120,7 @@ sql: ensure-up ## an interactive spark-sql with the tables already there
 ##@ Stopping, testing, cleaning
 .PHONY: down
 down: ## stop what `up` started; the data stay
-	@if [ -d "$$RUN_DIR/pids" ]; then $(MAKE) setup && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
+	@if [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
 
 .PHONY: test
 test: setup ## all tests, on a real stack of their own beside a running one

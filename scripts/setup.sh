@@ -64,7 +64,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     run "${as_root[@]}" apt-get update -qq
     java_package=$(apt-cache --names-only search '^openjdk-(17|21)-jre-headless$' | sort | head -n 1 | cut -d' ' -f1)
     packages=("${packages[@]/#java/${java_package:-default-jre-headless}}")
-    run "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" > "$run_dir/apt.log" 2>&1 ||
+    install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}")
+    printf '$ %s\n' "$(quoted "${install[@]}")" >&2
+    "${install[@]}" > "$run_dir/apt.log" 2>&1 ||
       { tail -n 20 "$run_dir/apt.log" >&2; die 1 "apt-get could not install ${packages[*]}" "its output: $run_dir/apt.log" "install them by hand, then: make setup"; }
   else
     die 1 "no apt-get and no Homebrew here" "this script can install with those two only" "install with your package manager: Java 17 or newer, and what is named above"
@@ -100,7 +102,7 @@ sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum 
 # What .venv was made from, by which Python, and where: a virtual environment knows its own path.
 wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $PWD"
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
-  say "Python packages into .venv (about 600 MB unpacked, one to two minutes)"
+  say "Python packages into .venv (about 1 GB unpacked, one to two minutes)"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
   [ ! -d .venv ] || { rm -rf .venv.old; mv .venv .venv.old; }
   trap 'rm -rf .venv; [ ! -d .venv.old ] || mv .venv.old .venv' EXIT
