@@ -184,6 +184,40 @@ def test_whatever_kcat_sends_gets_its_verdict_and_the_rest_is_landed(stack):
     assert "\x1b" not in stack.make("consume", TOPIC="bad_input")
 
 
+@pytest.mark.parametrize("table", ["options", "attempts"])
+def test_a_landing_killed_in_the_middle_of_a_batch_is_finished_by_the_next(stack, synthetic, table):
+    """kill -9 of driver and JVM right after one of the batch's four tables was written: the next landing repeats the
+    batch, writes what is missing, and does not take the batch's own rows for repeats."""
+    import deltalake
+    path, truth, _ = synthetic
+    topic = f"synthetic_killed_{table}"
+    stack.make("publish", TOPIC=topic, DATA=path)
+    landing = subprocess.Popen(stack.command("land", TOPIC=topic), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit:
+        try:
+            if deltalake.DeltaTable(f"{stack.hdfs}/warehouse/{topic}/{table}").version() >= 1:
+                break
+        except deltalake.exceptions.TableNotFoundError:
+            pass
+        time.sleep(0.05)
+    family = psutil.Process(landing.pid).children(recursive=True)
+    for process in family:
+        process.kill()
+    landing.wait()
+    assert stack.table(topic, "messages") == []  # the ledger comes last: it was killed before that
+    attempts = stack.table(topic, "attempts")
+    assert len(attempts) == (truth["attempts"] if table == "attempts" else 0)
+    # Invariant 4: whoever finds an attempt finds its children.
+    children = collections.Counter(row["keen_id"] for row in stack.table(topic, "questions"))
+    assert all(children[row["keen_id"]] == row["question_count"] for row in attempts)
+    assert re.search(rf"{MESSAGES:,} new records", stack.make("land", TOPIC=topic))
+    assert "DIFFERS" not in stack.make("verify", TOPIC=topic, DATA=path)
+    assert [len(stack.table(topic, name)) for name in ("messages", "attempts", "questions", "options")] == [
+        MESSAGES, truth["attempts"], truth["questions"], truth["options"]]
+    assert sum(row["status"] == "duplicate" for row in stack.table(topic, "messages")) == truth["duplicates"]
+
+
 def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     before = stack.table("synthetic_a", "attempts")
     pids = stack.pids()
