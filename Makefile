@@ -27,10 +27,20 @@ PARTITIONS ?= 1
 REPLICATION ?= 1
 # 1: publish a file that is already in the topic once more.
 FORCE ?=
+# 1: land goes on without records that Kafka deleted before they were landed; the loss is noted with the ledger.
+SKIP_EXPIRED ?=
 # 1: do not ask before deleting.
 YES ?=
-# local: processes of this machine, no Docker, no root at run time.
+# The file that backup writes and restore reads; none means data/TOPIC.tar.
+BACKUP ?=
+# How often `make test-faults` kills; SEED says where and when.
+KILLS ?= 30
+# local: processes of this machine, no Docker, no root at run time; docker: docker-compose.yml; cluster: services that run somewhere already.
 STACK ?= local
+# 1, with STACK=docker: three brokers, three DataNodes and a Spark cluster in containers, and three of PARTITIONS and REPLICATION unless set.
+CLUSTER ?=
+# A folder with client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf, as services with passwords and certificates need them (STACK=cluster).
+CLIENT_CONF ?=
 # Kafka's bootstrap servers; 29092 is the port of the course's compose file.
 KAFKA ?= 127.0.0.1:29092
 # The file system; 8020 is the NameNode's usual port, and the course's.
@@ -42,7 +52,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE YES KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -72,6 +82,10 @@ up: setup ## start broker, NameNode and DataNode, and wait until each answers
 data: setup ## get the data file and check its hash; SYNTHETIC=100000 DATA=file.json makes data up
 	$(ENV) scripts/data.sh
 
+.PHONY: validate
+validate: ensure-data ## which records of the file would be rejected, and why, before anything is sent
+	$(ENV) python scripts/validate.py
+
 .PHONY: topic
 topic: ensure-up ## create the topic if it is missing, and describe it
 	$(ENV) scripts/topic.sh
@@ -100,6 +114,36 @@ query: ensure-up ## every question in queries/, with its answer
 verify: ensure-up ## reconcile: file = topic = ledger = tables; non-zero on any difference
 	$(ENV) python scripts/verify.py
 
+##@ The report
+.PHONY: plots
+plots: ensure-up ## pictures of the answers, from the landed tables, to plots/
+	$(ENV) python scripts/plots.py
+
+.PHONY: annotate
+annotate: ensure-data ## make the report: run every command of annotations.md on a fresh stack, write what it shows
+	$(ENV) python scripts/annotate.py
+
+.PHONY: check-annotations
+check-annotations: ensure-data ## the same again, changing nothing: does the report still show what runs?
+	$(ENV) python scripts/annotate.py --check
+
+.PHONY: check-submission
+check-submission: setup ## is everything there that the assignment asks for?
+	$(ENV) python scripts/check_submission.py
+
+##@ Looking after the tables
+.PHONY: reprocess
+reprocess: ensure-hdfs ## after a rule changed: the tables anew from the ledger, without Kafka; readers go on
+	$(ENV) python scripts/reprocess.py
+
+.PHONY: backup
+backup: ensure-hdfs ## a feed to one file: its tables, and where landing stood
+	$(ENV) python scripts/backup.py backup
+
+.PHONY: restore
+restore: ensure-up ## a feed back from that file, here or in an empty stack, where landing goes on
+	$(ENV) python scripts/backup.py restore
+
 ##@ Looking around
 .PHONY: status
 status: setup ## what runs, where, with which log; for each feed what is landed and what is not
@@ -120,11 +164,20 @@ sql: ensure-up ## an interactive spark-sql with the tables already there
 ##@ Stopping, testing, cleaning
 .PHONY: down
 down: ## stop what `up` started; the data stay
-	@if [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
+	@if [ "$$STACK" != local ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
 
 .PHONY: test
 test: setup ## all tests, on a real stack of their own beside a running one
 	$(ENV) scripts/test.sh
+
+.PHONY: test-faults
+test-faults: setup ## kill everything while it works, fill the disk, lose records: nothing may be lost or doubled
+	$(ENV) scripts/test.sh --capture=no tests/faults.py
+
+.PHONY: test-docker
+test-docker: ## the stack in containers: it must hold what the local one holds, row by row; CLUSTER=1: the cluster and three kills too
+	@STACK=local CLUSTER= scripts/setup.sh --quiet
+	STACK=local CLUSTER= $(ENV) scripts/test.sh $(if $(CLUSTER),,-m "not cluster") tests/docker
 
 .PHONY: clean
 clean: ## remove the run folder: jars, logs, and the stack's data (asks first; YES=1 does not)
@@ -143,6 +196,14 @@ help: ## this text
 ensure-up: setup
 	@$(ENV) python scripts/stack.py up --quiet
 
-.PHONY: ensure-data
+.PHONY: ensure-hdfs
+ensure-hdfs: setup
+	@$(ENV) python scripts/stack.py up namenode datanode --quiet
+
+# For scripts/env.sh where no make has started it: each knob as NAME=value, with a NUL behind it.
+knobs:
+	@printf '%s\0' $(foreach k,KNOB_ORIGINS $(KNOBS),"$(k)=$$$(k)")
+
+.PHONY: ensure-data knobs
 ensure-data: setup
 	@$(ENV) scripts/data.sh --if-missing

@@ -67,14 +67,15 @@ def main():
         print(f"  {name:<9} {value:6.1f}")
     if nothing_new:
         print("\nNothing was new: the file was published and landed before, and nothing was changed.")
-    knob = "" if feed.TOPIC == "assessments" else f" TOPIC={feed.TOPIC}"
+    stack = os.environ["STACK_KNOBS"]
+    knob = stack + ("" if feed.TOPIC == "assessments" else f" TOPIC={feed.TOPIC}")
     print(f"""
 The stack runs on. To go on:
   make sql{knob}        SELECT * FROM {feed.TOPIC}.attempts LIMIT 5;
   make pyspark{knob}    spark.table("{feed.TOPIC}.questions").show()
   make shell{knob}      kafka-topics, kcat, hadoop fs, …
-  make status     what runs, and what is landed
-  make down       stop it; the data stay""")
+  make status{stack}     what runs, and what is landed
+  make down{stack}       stop it; the data stay""")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Summary: removes the run folder: jars, logs, and all data of the stack in it. Asks first.
-# Usage: make clean [RUN_DIR=folder] [YES=1]
+#          With STACK=docker: its containers, its volumes and their data, and its image.
+# Usage: make clean [RUN_DIR=folder] [YES=1] [STACK=docker]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 
+[ "${STACK:-local}" != docker ] || exec scripts/env.sh clean
 run_dir=${RUN_DIR:-.run}
 [ -d "$run_dir" ] || { echo "there is no $run_dir; nothing to remove"; exit; }
 # Setup marks only a folder that it made, or found empty: whatever the knob says, nothing else is removed.

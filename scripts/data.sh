@@ -23,6 +23,7 @@ if [ -n "$SYNTHETIC" ]; then
   exit
 fi
 
+if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi # a folder of messages, for make validate
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
   if [ -f "$DATA.truth.json" ]; then echo "$DATA is there (SYNTHETIC)"; exit; fi
@@ -46,13 +47,18 @@ new=$DATA.$$.new
 trap 'rm -f "$new"' EXIT
 read -ra addresses <<<"$DATA_URL"
 for address in "${addresses[@]}"; do
-  if ! run curl --fail --location --silent --show-error --connect-timeout 10 --speed-limit 1000 --speed-time 60 --retry 2 --output "$new" -- "$address"; then
-    echo "  not to be had from $address" >&2
+  shown=$(without_secrets "$address")
+  get=(curl --fail --location --silent --show-error --connect-timeout 10 --speed-limit 1000 --speed-time 60 --retry 2 --output "$new")
+  printf '$ %s\n' "$(quoted "${get[@]}" "$shown")" >&2
+  # By standard input: everybody on this machine can read the arguments of a process.
+  address=${address//\\/\\\\}
+  if ! printf 'url = "%s"\n' "${address//\"/\\\"}" | "${get[@]}" --globoff --config -; then
+    echo "  not to be had from $shown" >&2
     continue
   fi
   hash=$(sha256_of "$new")
   if [ "$hash" != "$known" ] && [ "$ANY_HASH" != 1 ]; then
-    printf '  %s gave another file: sha256 %s\n  (to take it all the same: ANY_HASH=1)\n' "$address" "$hash" >&2
+    printf '  %s gave another file: sha256 %s\n  (to take it all the same: ANY_HASH=1)\n' "$shown" "$hash" >&2
     continue
   fi
   mv "$new" "$DATA"

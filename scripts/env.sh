@@ -3,35 +3,50 @@
 #          This is the one place that knows where the stack is; scripts see only addresses and paths.
 # Usage: scripts/env.sh COMMAND [ARGUMENT…]     (the Makefile does; the knobs come from there)
 #        scripts/env.sh --check                 (the knobs only)
+#        With STACK=docker the command runs in a container of docker-compose.yml (scripts/docker.sh).
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/scripts/lib.sh"
 case ${1:-} in ''|-h|--help) help_from_header "$0"; exit 2 ;; esac
-[ -n "${KNOB_ORIGINS:-}" ] || die 2 "the knobs are not set" "their defaults stand in the Makefile" "type: make help"
+if [ -z "${KNOB_ORIGINS:-}" ]; then # not started by make, as in a container: the knobs' defaults stand in the Makefile all the same
+  while IFS= read -r -d '' knob; do export "${knob?}"; done < <(make -s -C "$ROOT" knobs)
+fi
+
+# origin_of KNOB: file (the default), command_line, environment, …
+origin_of() { tr ' ' '\n' <<<"$KNOB_ORIGINS" | sed -n "s/^$1=//p"; }
 
 # check KNOB REGEX MEANING: a value that does not fit is named with where it came from; nothing has run yet.
 check() {
   local name=$1 regex=$2 meaning=$3 value=${!1-} origin
   [[ $value =~ $regex ]] && return
-  origin=$(tr ' ' '\n' <<<"$KNOB_ORIGINS" | sed -n "s/^$name=//p")
+  origin=$(origin_of "$name")
   case $origin in file) origin='the default' ;; command_line) origin='the make command line' ;; environment*) origin='the environment' ;; esac
   die 2 "$name is $(printf %q "$value")" "it came from ${origin:-the environment}, and must be $meaning" "type: make help (the knobs, each with its default)"
 }
 whole='^[1-9][0-9]{0,8}$' flag='^1?$'
 LC_ALL=C
-check STACK '^local$' 'local'
+check STACK '^(local|docker|cluster)$' 'local, docker or cluster'
 check TOPIC '^[a-z][a-z0-9_]{0,99}$' 'lower-case letters, digits and _, first a letter: a plain name in Kafka, HDFS and SQL alike'
 check DATA '^[^[:cntrl:]]+$' "a file's path"
+check BACKUP '^[^[:cntrl:]]*$' "a file's path"
 check DATA_URL '^[^[:cntrl:]]*$' 'addresses with blanks between them'
 check SYNTHETIC '^([1-9][0-9]{0,8})?$' 'a whole number, 1 to 999999999'
 check SEED '^[0-9]{1,9}$' 'a whole number'
 check PARTITIONS "$whole" 'a whole number from 1'
 check REPLICATION "$whole" 'a whole number from 1'
-for name in ANY_HASH FORCE YES; do check "$name" "$flag" '1 or nothing'; done
-check KAFKA '^127\.0\.0\.1:[1-9][0-9]{0,4}$' '127.0.0.1:PORT (the local stack listens on this machine only)'
-check HDFS '^hdfs://127\.0\.0\.1:[1-9][0-9]{0,4}$' 'hdfs://127.0.0.1:PORT (the local stack listens on this machine only)'
-check SPARK_MASTER '^[][A-Za-z0-9:/.,*_-]+$' 'local[*], spark://HOST:PORT, yarn or k8s://HOST:PORT'
+check KILLS "$whole" 'a whole number from 1'
+for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER; do check "$name" "$flag" '1 or nothing'; done
+port=':[1-9][0-9]{0,4}' host='[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?'
+if [ "$STACK" = cluster ]; then
+  check KAFKA "^$host$port(,$host$port)*\$" 'HOST:PORT, several with commas between them'
+  check HDFS "^hdfs://$host($port)?\$" 'hdfs://HOST:PORT, or hdfs://NAME of a nameservice'
+else
+  check KAFKA "^127\.0\.0\.1$port\$" "127.0.0.1:PORT (the $STACK stack listens on this machine only; services that run elsewhere: STACK=cluster)"
+  check HDFS "^hdfs://127\.0\.0\.1$port\$" "hdfs://127.0.0.1:PORT (the $STACK stack listens on this machine only; services that run elsewhere: STACK=cluster)"
+fi
+check SPARK_MASTER '^(local(\[([1-9][0-9]*|\*)(,[1-9][0-9]*)?\])?|yarn|(spark|k8s)://[A-Za-z0-9:/.,_-]+)$' 'local[*], spark://HOST:PORT, yarn or k8s://HOST:PORT'
 check WAREHOUSE '^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$' 'an absolute path of letters, digits, . _ -'
+check CLIENT_CONF '^([A-Za-z0-9_./+@=-]+)?$' 'a folder: a path of letters, digits and . _ / + @ = -'
 check RUN_DIR '^[A-Za-z0-9_./+@=-]+$' 'a path of letters, digits and . _ / + @ = -'
 unset LC_ALL
 
@@ -39,50 +54,103 @@ unset LC_ALL
 [[ $ROOT =~ ^[A-Za-z0-9_./+@=-]+$ ]] || die 2 "this project lies in $(printf %q "$ROOT")" \
   "Java class paths cannot hold blanks and signs" "move it to a path of letters, digits and . _ -"
 
+if [ "$CLUSTER" = 1 ]; then
+  [ "$STACK" = docker ] || die 2 "CLUSTER is 1, and STACK is $STACK" "the cluster is one of containers" "type: make all STACK=docker CLUSTER=1"
+  # Three of each, so what is not set is three copies, and a partition for each broker.
+  for name in PARTITIONS REPLICATION; do [ "$(origin_of $name)" != file ] || export $name=3; done
+  [ "$(origin_of SPARK_MASTER)" != file ] || export SPARK_MASTER=spark://spark-master:7077
+fi
+if [ -n "$CLIENT_CONF" ]; then
+  CLIENT_CONF=$(cd "$ROOT" && cd "$CLIENT_CONF" 2>/dev/null && pwd) || die 2 "there is no folder CLIENT_CONF=$CLIENT_CONF" \
+    "it should hold client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf" "correct the name"
+  [ "$STACK" = cluster ] || die 2 "CLIENT_CONF is set, and STACK is $STACK" "only services of somebody else need such settings" "type: make … STACK=cluster"
+fi
+export CLIENT_CONF
+
 [ "$1" != --check ] || exit 0
 
 cd "$ROOT"
 [[ $RUN_DIR = /* ]] || RUN_DIR=$ROOT/${RUN_DIR#./}
-export RUN_DIR ROOT PIPELINE_ENV=1
+export RUN_DIR ROOT
 
-# Ports: Kafka's controller and HDFS's further servers follow the two that the knobs name.
-export KAFKA_PORT=${KAFKA##*:} HDFS_PORT=${HDFS##*:}
-export CONTROLLER_PORT=$((KAFKA_PORT + 1)) NAMENODE_HTTP_PORT=$((HDFS_PORT + 1))
-export DATANODE_PORT=$((HDFS_PORT + 2)) DATANODE_HTTP_PORT=$((HDFS_PORT + 3)) DATANODE_IPC_PORT=$((HDFS_PORT + 4))
-for port in "$CONTROLLER_PORT" "$DATANODE_IPC_PORT"; do
-  [ "$port" -le 65535 ] || die 2 "port $port does not exist" "KAFKA and HDFS name a port, and the ports after it are used too" "choose lower ones"
-done
+# --- where the stack is: the one place that differs ---------------------------------------------
 
-# Java was found or installed by setup.
-[ ! -f "$RUN_DIR/java_home" ] || JAVA_HOME=$(<"$RUN_DIR/java_home")
+if [ "$STACK" != cluster ]; then
+  # Ports: Kafka's controller and HDFS's further servers follow the two that the knobs name.
+  export KAFKA_PORT=${KAFKA##*:} HDFS_PORT=${HDFS##*:}
+  export CONTROLLER_PORT=$((KAFKA_PORT + 1)) NAMENODE_HTTP_PORT=$((HDFS_PORT + 1))
+  export DATANODE_PORT=$((HDFS_PORT + 2)) DATANODE_HTTP_PORT=$((HDFS_PORT + 3)) DATANODE_IPC_PORT=$((HDFS_PORT + 4))
+  for port in "$CONTROLLER_PORT" "$DATANODE_IPC_PORT"; do
+    [ "$port" -le 65535 ] || die 2 "port $port does not exist" "KAFKA and HDFS name a port, and the ports after it are used too" "choose lower ones"
+  done
+fi
+case $STACK in
+  local) # processes of this machine, reachable from nowhere else
+    STACK_KNOBS=''
+    export KAFKA_NODE_ID=1 KAFKA_CONTROLLERS=127.0.0.1:$CONTROLLER_PORT KAFKA_COPIES=1 KAFKA_MIN_COPIES=1
+    export KAFKA_LISTENERS=INSIDE://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$CONTROLLER_PORT
+    export KAFKA_ADVERTISED=$KAFKA_LISTENERS
+    export HDFS_BIND=127.0.0.1 DATANODE_HOSTNAME=127.0.0.1 HDFS_COPIES=1 ;;
+  docker) # containers: the command runs in one of them, where the stack is a cluster with addresses of its own
+    exec scripts/docker.sh "$@" ;;
+  cluster) # services that run somewhere. A server in a container has these from docker-compose.yml; a client needs none.
+    STACK_KNOBS=${STACK_KNOBS-" STACK=cluster KAFKA=$KAFKA HDFS=$HDFS SPARK_MASTER=$SPARK_MASTER${CLIENT_CONF:+ CLIENT_CONF=$CLIENT_CONF}"}
+    export HDFS_COPIES=${HDFS_COPIES:-3} # HDFS's own default
+    # A container can be started under the number of any user, and Hadoop insists on a name for it.
+    if [ -n "${PIPELINE_INSTALLED:-}" ] && ! id -un >/dev/null 2>&1; then echo "w205:x:$(id -u):0::$HOME:/bin/bash" >> /etc/passwd; fi ;;
+esac
+export PIPELINE_ENV=1 STACK_KNOBS
+
+# What set-up installed: here, or in the image.
+export VENV=${PIPELINE_INSTALLED:-$ROOT}/.venv
+if [ -n "${PIPELINE_INSTALLED:-}" ]; then export JARS=$PIPELINE_INSTALLED/.run/jars; else export JARS=$RUN_DIR/jars; fi
+[ ! -f "$JARS/../java_home" ] || JAVA_HOME=$(<"$JARS/../java_home")
 export JAVA_HOME=${JAVA_HOME-}
-export PATH=$ROOT/scripts/bin:$ROOT/.venv/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
+export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
-export PYSPARK_PYTHON=$ROOT/.venv/bin/python PYSPARK_DRIVER_PYTHON=$ROOT/.venv/bin/python
 unset SPARK_HOME HADOOP_HOME PYTHONPATH PYTHONSTARTUP
 export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop SPARK_CONF_DIR=$RUN_DIR/conf/spark
-# Without it Spark picks some interface of the machine.
-export SPARK_LOCAL_IP=127.0.0.1 SPARK_BIND=127.0.0.1
+export PYSPARK_DRIVER_PYTHON=$VENV/bin/python
+if [[ $SPARK_MASTER = local* ]]; then
+  export PYSPARK_PYTHON=$VENV/bin/python
+  # Without it Spark picks some interface of the machine.
+  export SPARK_LOCAL_IP=127.0.0.1 SPARK_BIND=127.0.0.1
+else
+  # Executors on other machines have a Python of their own (PYSPARK_PYTHON names it), and must reach this one's driver.
+  export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$VENV/bin/python} SPARK_BIND=0.0.0.0
+fi
 
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
-jars=("$RUN_DIR"/jars/spark/*.jar)
+jars=("$JARS"/spark/*.jar)
 # shellcheck disable=SC2034  # used by name below
 SPARK_JARS=$(IFS=,; echo "${jars[*]}")
 
-# Fills in @NAME@ in each file of conf/; a file is replaced as a whole, and only when it changed.
+# Fills in @NAME@ in each file of conf/; a file is replaced as a whole, and only when it changed. Settings of somebody
+# else's cluster come as the standard files in CLIENT_CONF: for Hadoop in place of ours, for Spark after ours, where the last word counts.
+write() { # FILE TEXT
+  [ -f "$1" ] && [ "$2" = "$(<"$1")" ] || { printf '%s\n' "$2" > "$1.$$" && mv "$1.$$" "$1"; }
+}
 for template in conf/{kafka,hadoop,spark}/*; do
   rendered=$(<"$template")
-  for name in RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_JARS KAFKA_PORT CONTROLLER_PORT \
-              NAMENODE_HTTP_PORT DATANODE_PORT DATANODE_HTTP_PORT DATANODE_IPC_PORT; do
-    rendered=${rendered//"@$name@"/${!name}}
+  for name in RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_JARS KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES \
+              KAFKA_MIN_COPIES HDFS_BIND HDFS_COPIES NAMENODE_HTTP_PORT DATANODE_HOSTNAME DATANODE_PORT DATANODE_HTTP_PORT DATANODE_IPC_PORT; do
+    rendered=${rendered//"@$name@"/${!name-}}
   done
-  target=$RUN_DIR/$template
-  if [ ! -f "$target" ] || [ "$rendered" != "$(<"$target")" ]; then
-    printf '%s\n' "$rendered" > "$target.$$" && mv "$target.$$" "$target"
+  given=${CLIENT_CONF:+$CLIENT_CONF/${template##*/}}
+  if [ -f "$given" ]; then
+    case $template in conf/hadoop/*) rendered=$(<"$given") ;; conf/spark/*.conf) rendered+=$'\n'$(<"$given") ;; esac
   fi
+  write "$RUN_DIR/$template" "$rendered"
 done
+if [ -f "${CLIENT_CONF:+$CLIENT_CONF/client.properties}" ]; then
+  export KAFKA_CLIENT_PROPERTIES=$CLIENT_CONF/client.properties KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
+  kcat_conf=$(python scripts/kafka_client.py) || exit
+  write "$KCAT_CONFIG" "$kcat_conf"
+else
+  unset KAFKA_CLIENT_PROPERTIES KCAT_CONFIG
+fi
 
 exec "$@"

@@ -6,22 +6,31 @@ Other scripts import this; as a script it prints the number of records that were
 Needs no JVM: Kafka is asked through kafka-python, HDFS through hdfs-native, the tables through deltalake.
 """
 import contextlib
+import errno
+import fcntl
 import functools
+import json
 import os
+import re
 import sys
 import time
 import traceback
 
 import deltalake
 import hdfs_native
+import kafka_client
 from deltalake.exceptions import TableNotFoundError
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from printable import printable
+
 KAFKA, HDFS, TOPIC, WAREHOUSE, RUN_DIR = (os.environ[name] for name in ("KAFKA", "HDFS", "TOPIC", "WAREHOUSE", "RUN_DIR"))
 SERVER_ANSWERS_WITHIN_S = 10
 SILENCE_LIMIT_S = 60
+BROKER_CHANGE_S = 30
 TOPIC_ID = "kafka.topic.id"  # the ledger's table property: which topic of this name it belongs to
+EXPIRED = "kafka.expired"  # the ledger's table property: offsets that were gone before they were landed, {partition: [[from, to], …]} as JSON
 
 
 class Failure(Exception):
@@ -32,10 +41,30 @@ class Failure(Exception):
         self.what, self.why, self.then = what, why, then
 
 
+def log_path():
+    return os.path.join(RUN_DIR, "logs", os.path.basename(sys.argv[0]).removesuffix(".py") + ".log")
+
+
+def log_trace():
+    """The trace of the exception at hand, to the script's log. A full disk must not hide the fault itself."""
+    with contextlib.suppress(OSError), open(log_path(), "a") as file:
+        traceback.print_exc(file=file)
+
+
+def cause(error):
+    """What an exception comes down to, in one line: Java's last cause, where there is one."""
+    text = str(error).strip().replace("\\n", "\n")  # hdfs-native hands Java's trace on as one line
+    causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(r"Reason: (.+)", text)  # the latter: Spark, of a batch
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")] or [""]
+    if "Generic" in lines[0]:  # delta-rs says what it is in the lines that follow
+        lines = [": ".join(lines[:3])]
+    line = causes[-1] if causes else f"{type(error).__name__}: {lines[0]}"
+    return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
+
+
 @contextlib.contextmanager
 def report_failures():
     """Turns exceptions into a message of three lines and a non-zero exit; the trace goes to the log."""
-    log = os.path.join(RUN_DIR, "logs", os.path.basename(sys.argv[0]).removesuffix(".py") + ".log")
     try:
         yield
     except Failure as failure:
@@ -46,17 +75,33 @@ def report_failures():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception as error:
-        with open(log, "a") as file:
-            traceback.print_exc(file=file)
-        first_line = (str(error).strip().splitlines() or [""])[0][:300]
-        what = f"{type(error).__name__}: {first_line}"
+        log_trace()
+        what = cause(error)
+        why, then = f"the whole trace: {log_path()}; Spark's own log: {RUN_DIR}/logs/spark.log", "look whether all of the stack runs: make status"
         if isinstance(error, KafkaError):
             what = f"Kafka at {KAFKA} does not answer as it should ({what})"
-        why, then = f"the whole trace: {log}; Spark's own log: {RUN_DIR}/logs/spark.log", "look whether all of the stack runs: make status"
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what, then = f"the disk is full ({what})", f"free some space (df -h {RUN_DIR} shows how much there is), then again"
     else:
         return
-    print(f"error: {what}\n       {why}\n       {then}", file=sys.stderr)
+    # It may quote a message. tables.session leads sys.stderr to Spark's log.
+    print(printable(f"error: {what}\n       {why}\n       {then}", keep="\n"), file=sys.__stderr__)
     sys.exit(1)
+
+
+@contextlib.contextmanager
+def the_only_one():
+    """One process at a time that writes a feed: two landings would repeat each other's batches."""
+    with open(os.path.join(RUN_DIR, f"writing-{TOPIC}.lock"), "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Failure(f"feed {TOPIC} is being written already", f"by {lock.read().strip() or 'a process whose name is not known'}", "wait until it is done, then again") from None
+        lock.truncate(0)
+        lock.write(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}")
+        lock.flush()
+        yield
 
 
 def table_path(table, topic=None):
@@ -65,29 +110,50 @@ def table_path(table, topic=None):
 
 
 def kafka_admin(timeout_s=30):
-    return KafkaAdminClient(bootstrap_servers=KAFKA, bootstrap_timeout_ms=timeout_s * 1000, request_timeout_ms=timeout_s * 1000)
+    return KafkaAdminClient(bootstrap_servers=KAFKA, bootstrap_timeout_ms=timeout_s * 1000, request_timeout_ms=timeout_s * 1000, **kafka_client.for_python())
 
 
 def hdfs():
     return hdfs_native.Client(HDFS)
 
 
+def exists(path):
+    """Whether there is such a file or folder; path with or without the file system's address."""
+    try:
+        hdfs().get_file_info(path.removeprefix(HDFS))
+        return True
+    except FileNotFoundError:
+        return False
+
+
 @functools.cache
 def _consumer():
     # The broker checks each record's CRC when it comes in; a second check in Python would take most of the time.
     return KafkaConsumer(bootstrap_servers=KAFKA, enable_auto_commit=False, check_crcs=False,
-                         fetch_max_bytes=32 * 2**20, max_partition_fetch_bytes=8 * 2**20)
+                         fetch_max_bytes=32 * 2**20, max_partition_fetch_bytes=8 * 2**20, **kafka_client.for_python())
+
+
+def patiently(ask):
+    """What ask() returns. Of several brokers one may just have died: until all have noticed, a question may still go to it."""
+    limit = time.monotonic() + BROKER_CHANGE_S
+    while True:
+        try:
+            return ask()
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > limit:
+                raise
+            time.sleep(0.5)  # between two questions
 
 
 def topics():
     """Names of all topics but Kafka's internal ones, sorted."""
-    return sorted(name for name in _consumer().topics() if not name.startswith("__"))
+    return sorted(name for name in patiently(_consumer().topics) if not name.startswith("__"))
 
 
 def topic_id(topic=None):
     """The id Kafka gave the topic when it was created, as text; None when there is no such topic."""
     with contextlib.closing(kafka_admin()) as admin:
-        for found in admin.describe_topics([topic or TOPIC]):
+        for found in patiently(lambda: admin.describe_topics([topic or TOPIC])):
             if found["error_code"] == 0:
                 return str(found["topic_id"])
     return None
@@ -95,23 +161,23 @@ def topic_id(topic=None):
 
 def _partitions(topic):
     topic = topic or TOPIC
-    return [TopicPartition(topic, number) for number in sorted(_consumer().partitions_for_topic(topic) or ())]
+    return [TopicPartition(topic, number) for number in sorted(patiently(lambda: _consumer().partitions_for_topic(topic)) or ())]
 
 
 def end_offsets(topic=None):
     """{partition: offset that the next record will get}; empty when there is no such topic."""
-    return {at.partition: offset for at, offset in _consumer().end_offsets(_partitions(topic)).items()}
+    return {at.partition: offset for at, offset in patiently(lambda: _consumer().end_offsets(_partitions(topic))).items()}
 
 
 def beginning_offsets(topic=None):
     """{partition: offset of the first record that is still kept}"""
-    return {at.partition: offset for at, offset in _consumer().beginning_offsets(_partitions(topic)).items()}
+    return {at.partition: offset for at, offset in patiently(lambda: _consumer().beginning_offsets(_partitions(topic))).items()}
 
 
 def records():
     """Every record of the topic up to its end at the time of the call, a partition after the other."""
     consumer = _consumer()
-    for at, end in consumer.end_offsets(_partitions(None)).items():
+    for at, end in patiently(lambda: consumer.end_offsets(_partitions(None))).items():
         consumer.assign([at])
         consumer.seek_to_beginning(at)
         silent_since = time.monotonic()
@@ -132,20 +198,36 @@ def open_table(table, topic=None):
         return None
 
 
+def expired(ledger):
+    """{partition: [[from, to], …]}: offsets below `to` that were gone from the topic before they were landed."""
+    return {int(partition): spans for partition, spans in json.loads(ledger.metadata().configuration.get(EXPIRED, "{}")).items()}
+
+
+def note_expired(gone):
+    """Notes {partition: (from, to)} with the ledger, for good: landing stands behind them."""
+    ledger = open_table("messages")
+    known = expired(ledger)
+    for partition, span in gone.items():
+        known.setdefault(partition, []).append(list(span))
+    ledger.alter.set_table_properties({EXPIRED: json.dumps(known)}, raise_if_not_exists=False)
+
+
 def landed_offsets(topic=None):
-    """{partition: offset after the last landed record}, from the ledger, whose commit ends each batch;
-    None when there is no ledger. Reads the statistics in the table's log, not the data, where they are there."""
+    """{partition: offset after the last landed record, or after the last that was gone before it could be}, from the
+    ledger, whose commit ends each batch; None when there is no ledger. Reads the statistics in the table's log, not the
+    data, where they are there."""
     ledger = open_table("messages", topic)
     if ledger is None:
         return None
-    landed = {}
+    landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
     for file in ledger.get_add_actions(flatten=True).to_struct_array().to_pylist():
         partition = file.get("min.kafka_partition")
         if partition is None or partition != file["max.kafka_partition"] or file["max.kafka_offset"] is None:
             # Rewritten by another tool, without statistics or with partitions mixed: the data tell.
             columns = ledger.to_pyarrow_table(columns=["kafka_partition", "kafka_offset"])
-            return {row["kafka_partition"]: row["kafka_offset_max"] + 1
-                    for row in columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")]).to_pylist()}
+            for row in columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")]).to_pylist():
+                landed[row["kafka_partition"]] = max(landed.get(row["kafka_partition"], 0), row["kafka_offset_max"] + 1)
+            return landed
         landed[partition] = max(landed.get(partition, 0), file["max.kafka_offset"] + 1)
     return landed
 

@@ -35,14 +35,15 @@ def compare(path):
     in_topic = numpy.unique(numpy.fromiter((fingerprint(record.value) for record in feed.records() if record.value is not None), dtype=numpy.uint64))
     total = sendable = found = 0
     missing = []
-    for total, record, _, _ in file_records(path):
+    for number, record, _, _ in file_records(path):
+        total += 1
         sendable += record is not None
         mark = numpy.uint64(0 if record is None else fingerprint(record))
         place = numpy.searchsorted(in_topic, mark)
         if record is not None and place < len(in_topic) and in_topic[place] == mark:
             found += 1
         elif len(missing) < 5:
-            missing.append(total)
+            missing.append(number)
     return total, sendable, found, missing
 
 
@@ -50,7 +51,7 @@ if __name__ == "__main__":
     with feed.report_failures():
         # An empty topic holds nothing: no need to read a large file to know that.
         if sum(feed.end_offsets().values()) == 0:
-            print("none 0 0")
+            print("none 0 0 0")
         else:
-            _, sendable, found, _ = compare(os.environ["DATA"])
-            print("whole" if found == sendable else "part" if found else "none", found, sendable)
+            total, sendable, found, _ = compare(os.environ["DATA"])
+            print("whole" if found == sendable > 0 else "part" if found else "none", found, sendable, total - sendable)

@@ -8,7 +8,7 @@ printf 'usage: make TARGET [KNOB=value …]\n'
 # and a comment above `KNOB ?= value` explains the knob.
 awk '
   /^##@ /                         { printf "\n%s\n", substr($0, 5) }
-  /^[a-z-]+:.*## /                { target = $1; sub(/:.*/, "", target); sub(/^.*## /, ""); printf "  %-9s %s\n", target, $0 }
+  /^[a-z-]+:.*## /                { target = $1; sub(/:.*/, "", target); sub(/^.*## /, ""); printf "  %-17s %s\n", target, $0 }
   /^# /                           { comment = comment (comment == "" ? "" : " ") substr($0, 3); next }
   /^[A-Z_]+ [?]=/                 { value = $0; sub(/^[^=]*= ?/, "", value)
                                     knobs = knobs sprintf("  %-12s %s\n  %-12s   default: %s\n", $1, comment, "", value == "" ? "none" : value) }

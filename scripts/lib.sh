@@ -27,6 +27,9 @@ run() {
   "$@"
 }
 
+# without_secrets ADDRESS…: as they may be shown: no user and password, no token behind a question mark.
+without_secrets() { sed -E 's#//[^/[:blank:]]*@#//…@#g; s#[?][^[:blank:]]*#?…#g' <<<"$*"; }
+
 # help_from_header SCRIPT: prints the comment block at its top (that is what --help shows).
 help_from_header() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$1"; }
 
@@ -36,3 +39,6 @@ need_env() {
     "the knobs (KAFKA, HDFS, TOPIC, …) are set and checked by scripts/env.sh" \
     "type: the Make target of the same name; or work inside make shell"
 }
+
+# sha256 …: sha256sum, which a Mac has by another name.
+sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }

@@ -23,9 +23,11 @@ fi
 
 if [ "$FORCE" != 1 ]; then
   state=$(python scripts/file_in_topic.py)
-  read -r state found sendable <<<"$state"
+  read -r state found sendable unsendable <<<"$state"
   case $state in
-    whole) echo "nothing to publish: all $sendable messages of $DATA are in topic $TOPIC already (FORCE=1 sends them again)"; exit ;;
+    whole) echo "nothing to publish: all $sendable messages of $DATA are in topic $TOPIC already (FORCE=1 sends them again)"
+      [ "$unsendable" = 0 ] || echo "  $unsendable record(s) of it cannot be sent; to have them named: make validate DATA=$(quoted "$DATA")"
+      exit ;;
     part) echo "$found of the $sendable messages of $DATA are in topic $TOPIC: sending all of it again; landing knows duplicates" ;;
   esac
 fi

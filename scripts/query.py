@@ -5,13 +5,24 @@ Run by: make query
 
 A file holds one statement; the comment at its head is the question in words and the assumption behind it.
 """
+import contextlib
 import glob
+import io
 import sys
+
+from pyspark.sql import functions as F
 
 import feed
 import tables
+from printable import printable
 
-MOST_ROWS = 40
+MOST_ROWS, MOST_CHARACTERS = 40, 200
+
+
+def shortened(answer):
+    """The answer with long texts cut: a name may be of any length, and every row would be padded to it."""
+    return answer.select([F.when(F.length(column) > MOST_CHARACTERS, F.concat(F.substring(column, 1, MOST_CHARACTERS), F.lit("…"))).otherwise(column).alias(name)
+                          if kind == "string" else column for name, kind in answer.dtypes for column in [F.col(f"`{name}`")]])
 
 
 def main(files=()):
@@ -27,8 +38,9 @@ def main(files=()):
         for line in comment:
             print(f"   {line}")
         answer = spark.sql(text.rstrip().rstrip(";"))
-        answer.show(MOST_ROWS, truncate=False)
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            shortened(answer).show(MOST_ROWS, truncate=False)
+        print(printable(shown.getvalue(), keep="\n"), end="", flush=True)  # names are whatever somebody published
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The records of a data file, one a line: what publish sends, and what it names because it cannot be sent.
 
-Run by: make publish
+Run by: make publish (make validate reads by it too)
     scripts/env.sh python scripts/records.py FILE > records, one a line
 
 FILE is a JSON array, or holds one record a line. A line goes out byte for byte; an element of an array too, but for
 its line ends, which become blanks (a text in JSON cannot hold one). Memory is flat at any size. A record that cannot
-be read is named by its number on standard error, the rest goes out, and the exit is 3. Progress is shown for large files.
+be read is named by its number (of the line, or of the element) on standard error, the rest goes out, and the exit is 3.
+Progress is shown for large files.
 """
 import codecs
 import json
@@ -17,10 +18,20 @@ CHUNK = 2**20
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 # kcat and the broker take 1,000,000 bytes with the key; a little is left for that.
 LARGEST = 990_000
+# An element of an array ends where its brackets close, however deep: landing says what is too deep.
+sys.setrecursionlimit(20_000)
 
 
 def file_records(path):
-    """Yields (number from 1, bytes, or None where it cannot be read; why, or None; bytes of the file read so far)."""
+    """Yields (number from 1, bytes, or None where it cannot be sent; why, or None; bytes of the file read so far)."""
+    for _, number, record, why, position in found_records(path):
+        if record is not None:
+            record, why = _checked(record)
+        yield number, record, why, position
+
+
+def found_records(path):
+    """As file_records, with "line" or "element" first, and nothing checked: None is only what cannot be found."""
     with open(path, "rb") as file:
         start = file.read(len(BYTE_ORDER_MARK))
         if start != BYTE_ORDER_MARK:
@@ -37,12 +48,10 @@ def file_records(path):
 
 
 def _lines(file):
-    number = 0
-    for line in file:
+    for number, line in enumerate(file, start=1):
         line = line.rstrip(b"\r\n")
         if line.strip(b" \t\r"):
-            number += 1
-            yield number, *_checked(line), file.tell()
+            yield "line", number, line, None, file.tell()
 
 
 def _array_elements(file):
@@ -52,6 +61,8 @@ def _array_elements(file):
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
         if text.startswith("]", at):
+            if text[at + 1:].strip() or file.read(CHUNK).strip():
+                yield "element", number + 1, None, "something follows the end of the array (one record a line would be found)", file.tell()
             return
         try:
             if at == len(text):
@@ -69,17 +80,21 @@ def _array_elements(file):
                     continue
                 except UnicodeDecodeError:
                     error = "it, or what follows, is not UTF-8"
-            yield number + 1, None, f"{error}; what follows in the array cannot be found (one record a line would be)", file.tell()
+            yield "element", number + 1, None, f"{error}; what follows in the array cannot be found (one record a line would be)", file.tell()
             return
         number += 1
-        yield number, *_checked(text[at:end].replace("\r", " ").replace("\n", " ").encode("utf-8", "surrogatepass")), file.tell()
+        yield "element", number, text[at:end].replace("\r", " ").replace("\n", " ").encode("utf-8", "surrogatepass"), None, file.tell()
         at = end
+
+
+def too_large(record):
+    return f"it has {len(record):,} bytes, {LARGEST:,} can be sent" if len(record) > LARGEST else None
 
 
 def _checked(record):
     """(record, None), or (None, why) for one that is no JSON or too large."""
-    if len(record) > LARGEST:
-        return None, f"it has {len(record):,} bytes, {LARGEST:,} can be sent"
+    if too_large(record):
+        return None, too_large(record)
     try:
         json.loads(record.decode("utf-8"))
     except UnicodeDecodeError as error:

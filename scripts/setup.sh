@@ -2,11 +2,13 @@
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
 #          server jars into the run folder. All of it pinned; packages and jars only by hash.
 #          What is in place is left alone, and then no network is needed.
-# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, .run without)
+# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, .run without; with STACK=docker it is the image that is built)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+[ "${STACK:-local}" != docker ] || exec scripts/docker.sh setup
+[ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 quiet=${1:-}
 run_dir=${RUN_DIR:-.run}
 (umask 077; mkdir -p "$run_dir") || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
@@ -14,6 +16,7 @@ run_dir=$(cd "$run_dir" && pwd)
 if [ ! -f "$run_dir/run-folder" ]; then
   # make clean removes what is marked here: never a folder that holds something of somebody else.
   [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" "a run folder is made by this project, or empty" "choose another: RUN_DIR=.run-2"
+  chmod 700 "$run_dir" # it holds customers' data, whoever made it
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
 fi
 
@@ -95,12 +98,11 @@ cleanup=()
 trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
 trap 'exit 130' INT TERM
 
-sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
-
 # --- Python packages ---------------------------------------------------------------------------
 
-# What .venv was made from, by which Python, and where: a virtual environment knows its own path.
-wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $PWD"
+# What .venv was made from, by which Python, and where: a virtual environment knows its own path (that of the folder, also
+# when .venv is a link to it).
+wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $(cd .venv 2>/dev/null && pwd -P || echo "$(pwd -P)/.venv")"
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   say "Python packages into .venv (about 1 GB unpacked, one to two minutes)"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.

@@ -1,10 +1,13 @@
 """Start, stop and show the local stack: Kafka broker, HDFS NameNode, HDFS DataNode.
 
 Run by: make up, make down, make status
-    scripts/env.sh python scripts/stack.py up [--quiet] | down | status
+    scripts/env.sh python scripts/stack.py up [SERVICE …] [--quiet] | down | status
+and in a container of docker-compose.yml, which starts and stops its server itself:
+    python scripts/stack.py serve kafka | namenode | datanode
 
-The services are plain processes of this machine, each in a session of its own, its output in
-$RUN_DIR/logs/<service>.log, its pid and ports in $RUN_DIR/pids/<service>.
+The local services are plain processes of this machine, each in a session of its own, its output in
+$RUN_DIR/logs/<service>.log, its pid and ports in $RUN_DIR/pids/<service>. With STACK=cluster they are somebody
+else's: up asks each whether it answers, down leaves them alone.
 """
 import argparse
 import base64
@@ -13,6 +16,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -25,14 +29,19 @@ import uuid
 
 import hdfs_native
 import psutil
+from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import feed
 from feed import SERVER_ANSWERS_WITHIN_S, Failure, hdfs, kafka_admin, report_failures
+from printable import printable
 
 RUN_DIR = pathlib.Path(os.environ["RUN_DIR"])
 STORAGE = RUN_DIR / "storage"
 CONF = RUN_DIR / "conf"
+JARS = pathlib.Path(os.environ["JARS"])
+LOCAL = os.environ["STACK"] == "local"
 START_LIMIT_S = 90
+FIND_LIMIT_S = 30
 STOP_LIMIT_S = 20
 
 
@@ -93,7 +102,7 @@ class Service:
                 self.probe()
                 ready.set()
             except Exception as error:  # whatever the client throws: the server is not ready
-                self.last_error = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.last_error = feed.cause(error)
                 time.sleep(0.1)  # between two probes
 
     def fail(self, what):
@@ -128,10 +137,17 @@ def write_atomically(path, text):
 
 
 def probe_kafka():
-    """A metadata request that names a broker."""
+    """A metadata request that names a broker, and the id that an idempotent producer asks for before it sends."""
     with contextlib.closing(kafka_admin(SERVER_ANSWERS_WITHIN_S)) as admin:
-        if not admin.describe_cluster()["brokers"]:
+        brokers = admin.describe_cluster()["brokers"]
+        if not brokers:
             raise OSError("the broker does not list itself yet")
+        # kafka-python has no public call for it. A fresh broker refuses the first one, and kcat would say so to everybody.
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=-1, producer_id=-1, producer_epoch=-1)
+        error = admin._manager.run(admin._manager.send, request).error_code
+        if error:
+            raise OSError(f"the broker gives no producer id yet (Kafka's error {error})")
+    return f"{len(brokers)} broker{'s'[:len(brokers) > 1]}"
 
 
 def probe_namenode():
@@ -148,7 +164,10 @@ def probe_datanode():
         state = json.load(page)["beans"][0]
     if state["NumLiveDataNodes"] < 1 or state["FSState"] != "Operational":
         raise OSError(f"{state['NumLiveDataNodes']} live DataNodes, HDFS is in state {state['FSState']}")
-    path = f"/.probe-{os.getpid()}"
+    write_read_delete(f"/.probe-{os.getpid()}")
+
+
+def write_read_delete(path):
     with hdfs().create(path, hdfs_native.WriteOptions(overwrite=True)) as out:
         out.write(b"ok")
     with hdfs().read(path) as file:
@@ -157,33 +176,43 @@ def probe_datanode():
     hdfs().delete(path)
 
 
+# How each server is run, and the memory that its JVM may fill.
+SERVERS = {
+    "kafka": (["java-tool", "kafka", "kafka.Kafka", str(CONF / "kafka" / "server.properties")], "-Xmx512m"),
+    "namenode": (["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode"], "-Xmx256m"),
+    "datanode": (["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode"], "-Xmx256m"),
+}
+
+
 def services():
     env = os.environ
     kafka, hdfs_address = env["KAFKA"], env["HDFS"]
     return [
         Service("kafka", kafka, {int(env["KAFKA_PORT"]): f"KAFKA={kafka}", int(env["CONTROLLER_PORT"]): f"KAFKA={kafka} (the next port)"},
-                ["java-tool", "kafka", "kafka.Kafka", str(CONF / "kafka" / "server.properties")], "-Xmx512m", probe_kafka),
+                *SERVERS["kafka"], probe_kafka),
         Service("namenode", hdfs_address, {int(env["HDFS_PORT"]): f"HDFS={hdfs_address}", int(env["NAMENODE_HTTP_PORT"]): f"HDFS={hdfs_address} (its port + 1)"},
-                ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode"], "-Xmx256m", probe_namenode),
+                *SERVERS["namenode"], probe_namenode),
         Service("datanode", f"127.0.0.1:{env['DATANODE_PORT']}",
                 {int(env[name]): f"HDFS={hdfs_address} (its port + {plus})"
                  for plus, name in ((2, "DATANODE_PORT"), (3, "DATANODE_HTTP_PORT"), (4, "DATANODE_IPC_PORT"))},
-                ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode"], "-Xmx256m", probe_datanode),
+                *SERVERS["datanode"], probe_datanode),
     ]
 
 
-def format_storage():
+def format_storage(names=("kafka", "namenode")):
     """Makes the folders of broker and NameNode, once. Each is formatted under another name and then renamed,
     so that a folder is there whole or not at all, and nothing that holds data is ever formatted."""
     version_file = STORAGE / "versions"
-    jars = sorted((RUN_DIR / "jars").glob("*/kafka_2*.jar")) + sorted((RUN_DIR / "jars").glob("hdfs/*.jar"))
+    jars = sorted(JARS.glob("*/kafka_2*.jar")) + sorted(JARS.glob("hdfs/*.jar"))
     versions = " ".join(jar.stem for jar in jars)
     if version_file.exists() and version_file.read_text() != versions:
         raise Failure(f"the data in {STORAGE} belong to another version", f"they were made by {version_file.read_text()}; this is {versions}",
                       "use the scripts they were made with, or another run folder (RUN_DIR=.run-2), or delete them: make clean")
     STORAGE.mkdir(exist_ok=True)
+    # One broker alone is its own quorum of controllers; several must agree on an id and on who is in it before they start.
+    quorum = ["--initial-controllers", os.environ["KAFKA_QUORUM"]] if "KAFKA_QUORUM" in os.environ else ["--standalone"]
     parts = {
-        "kafka": ["java-tool", "kafka", "kafka.tools.StorageTool", "format", "--standalone", "--cluster-id", new_cluster_id(),
+        "kafka": ["java-tool", "kafka", "kafka.tools.StorageTool", "format", *quorum, "--cluster-id", os.environ.get("KAFKA_CLUSTER_ID") or new_cluster_id(),
                   "--config", str(CONF / "kafka" / "format.properties")],
         "hdfs": ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode",
                  f"-Ddfs.namenode.name.dir=file://{STORAGE}/hdfs.new/name", "-format", "-force", "-nonInteractive"],
@@ -191,7 +220,9 @@ def format_storage():
     (CONF / "kafka" / "format.properties").write_text(
         (CONF / "kafka" / "server.properties").read_text().replace(f"{STORAGE}/kafka", f"{STORAGE}/kafka.new"))
     running = {}
-    for name, command in parts.items():
+    for server in names:
+        name = {"kafka": "kafka", "namenode": "hdfs"}[server]
+        command = parts[name]
         if (STORAGE / name).exists():
             continue
         shutil.rmtree(STORAGE / f"{name}.new", ignore_errors=True)  # a format that was cut off
@@ -204,7 +235,7 @@ def format_storage():
             raise Failure(f"the storage of {name} could not be formatted", f"its output is above and in {log}", "mend what it says, then: make up")
         (STORAGE / f"{name}.new").rename(STORAGE / name)
     write_atomically(version_file, versions)
-    if not (STORAGE / "hdfs" / "name" / "current").exists() and (STORAGE / "hdfs" / "data").exists():
+    if "namenode" in names and not (STORAGE / "hdfs" / "name" / "current").exists() and (STORAGE / "hdfs" / "data").exists():
         raise Failure("the NameNode's folder is gone but the DataNode's blocks are there", f"{STORAGE}/hdfs/name is missing; without it nobody knows which file a block belongs to",
                       "put it back from a copy, or begin anew: make clean")
 
@@ -225,8 +256,68 @@ def one_at_a_time():
         yield
 
 
-def up(quiet):
-    stack = services()
+def serve(name):
+    """Becomes this server, as a container's own process; its log is the container's."""
+    format_storage([name] if name != "datanode" else [])
+    command, heap = SERVERS[name]
+    os.environ.update(JAVA_TOOL_LOG="log4j2.properties", JAVA_TOOL_OPTS=heap)
+    os.execvp(command[0], command)
+
+
+def probe_hdfs():
+    """A file written, read and deleted where the tables lie, by the rights that landing has."""
+    host, _, port = os.environ["HDFS"].removeprefix("hdfs://").partition(":")
+    if port:  # a NameNode, no nameservice: whether anybody is there is known at once
+        socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
+    hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
+    write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
+
+
+def probe_spark():
+    """spark://: whether one of the masters takes a connection. All else is asked when a session opens."""
+    master = os.environ["SPARK_MASTER"]
+    if not master.startswith("spark://"):
+        return
+    errors = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            return socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
+        except OSError as error:
+            errors.append(f"{address}: {error}")
+    raise OSError("; ".join(errors))
+
+
+def find(quiet):
+    """STACK=cluster: asks each service whether it answers, and says what it found. Starts nothing."""
+    if not quiet and not os.environ.get("PIPELINE_INSTALLED"):
+        print_knobs()
+    for name, knob, probe in (("kafka", "KAFKA", probe_kafka), ("hdfs", "HDFS", probe_hdfs), ("spark", "SPARK_MASTER", probe_spark)):
+        said = {"error": "no answer at all"}
+        # In a thread of its own: some clients go on trying for minutes.
+        asking = threading.Thread(target=ask, args=[probe, said], daemon=True)
+        asking.start()
+        asking.join(FIND_LIMIT_S)
+        if "found" not in said:
+            raise Failure(f"{name} does not answer at {knob}={os.environ[knob]}", f"tried for {FIND_LIMIT_S} s: {said['error']}",
+                          "is the address right, and reachable from here? does it ask for passwords or certificates? (README: STACK=cluster, CLIENT_CONF)")
+        if not quiet:
+            print(f"  {name:<9} {os.environ[knob]:<48} answers{said['found']}", flush=True)
+
+
+def ask(probe, said):
+    """Asks until there is an answer; `said` gets what was found, meanwhile the last error."""
+    while "found" not in said:
+        try:
+            found = probe()
+            said["found"] = f": {found}" if found else ""
+        except Exception as error:  # whatever the client throws: the service does not answer
+            said["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            time.sleep(0.5)  # between two probes
+
+
+def up(quiet, names):
+    stack = [service for service in services() if not names or service.name in names]
     if quiet and all(service.process() and service.listens() for service in stack):
         return
     print_knobs()
@@ -257,17 +348,29 @@ def up(quiet):
                     service.fail(f"did not answer within {START_LIMIT_S} s: {service.last_error}")
 
 
+def shown(path):
+    """A path as one would type it here: relative when it lies in this folder."""
+    return path.relative_to(os.environ["ROOT"]) if path.is_relative_to(os.environ["ROOT"]) else path
+
+
 def print_knobs():
     """Each knob in force and where it came from."""
     words = {"file": "default", "command_line": "make", "environment": "environment", "environment_override": "environment"}
     origins = dict(pair.split("=", 1) for pair in os.environ["KNOB_ORIGINS"].split())
     for name, origin in origins.items():
         value = os.environ.get(name, "")
-        if value or origin != "file":
-            print(f"  {name:<12} {value.encode('unicode_escape').decode():<62} {words.get(origin, origin)}")
+        if name == "RUN_DIR":
+            value = str(shown(RUN_DIR))
+        if name == "DATA_URL":  # as lib.sh's without_secrets
+            value = re.sub(r"[?]\S*", "?…", re.sub(r"//[^/\s]*@", "//…@", value))
+        if value:
+            print(f"  {name:<12} {printable(value):<62} {words.get(origin, origin)}")
 
 
 def down():
+    if not LOCAL:
+        print("nothing to stop: with STACK=cluster the services are not this project's")
+        return
     with one_at_a_time():
         running = [(service, process) for service in services() if (process := service.process())]
         if not running:
@@ -289,17 +392,20 @@ def down():
 
 
 def status():
-    print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
-    total = 0
-    for service in services():
-        process = service.process()
-        memory = process.memory_info().rss if process else 0
-        total += memory
-        print(f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} {memory // 2**20:>5} MB  {service.log}")
-    print(f"{'together':<45} {total // 2**20:>5} MB")
-    if not all(service.process() for service in services()):
-        print("\nnot all of it runs; to start it: make up")
-        return
+    if LOCAL:
+        print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
+        total = 0
+        for service in services():
+            process = service.process()
+            memory = process.memory_info().rss if process else 0
+            total += memory
+            print(f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} {memory // 2**20:>5} MB  {shown(service.log)}")
+        print(f"{'together':<45} {total // 2**20:>5} MB")
+        if not all(service.process() for service in services()):
+            print("\nnot all of it runs; to start it: make up")
+            return
+    else:
+        find(quiet=False)
     print(f"\n{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}")
     for topic in feed.topics():
         landed = feed.landed_offsets(topic) or {}
@@ -309,8 +415,10 @@ def status():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["up", "down", "status"])
+    parser.add_argument("verb", choices=["up", "down", "status", "serve"])
+    parser.add_argument("services", nargs="*", choices=[[], *SERVERS], help="up: only these, and none that is not named (reprocess needs no Kafka); serve: which one")
     parser.add_argument("--quiet", action="store_true", help="up: say nothing when all of it runs already")
     arguments = parser.parse_args()
     with report_failures():
-        {"up": lambda: up(arguments.quiet), "down": down, "status": status}[arguments.verb]()
+        {"up": lambda: up(arguments.quiet, arguments.services) if LOCAL else find(arguments.quiet),
+         "down": down, "status": status, "serve": lambda: serve(*arguments.services)}[arguments.verb]()

@@ -5,14 +5,22 @@ Other scripts import this. As a script it prints the SQL that registers the feed
 
 All timestamps are UTC. A column that is not nullable is enforced by Delta at every write.
 """
+import contextlib
 import os
+import subprocess
 import sys
 
+from py4j.protocol import Py4JError
+from pyspark import SparkContext
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql.types import (BinaryType, BooleanType, IntegerType, LongType, StringType, StructField, StructType,
                                TimestampType)
 
 import feed
+
+# It would put the whole Java trace of every query that fails on the screen, on top of the exception that says the same.
+PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 
 TEXT, BOOL, INT, LONG, TIME, BYTES = StringType(), BooleanType(), IntegerType(), LongType(), TimestampType(), BinaryType()
 
@@ -109,7 +117,17 @@ def session(name, messages):
     finally:
         os.dup2(screen, 2)
         os.close(screen)
-        os.close(log)
+        # Py4J's threads print traces of their own when the JVM goes away; feed.report_failures says it in words.
+        sys.stderr = os.fdopen(log, "a", buffering=1)
+
+
+def cause(error):
+    """feed.cause, and that the JVM is gone, when that is what it comes down to."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if process and isinstance(error, (Py4JError, OSError)):
+            return f"Spark's JVM ended with {process.wait(1)}: killed, or out of memory"
+    return feed.cause(error)
 
 
 def registration():

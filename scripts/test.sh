@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: all tests, on a real stack of their own (.run-test, other ports) beside a running one.
-# Usage: make test     (DATA or DATA_URL names the real file; without it the tests on it are skipped, and say so)
+# Usage: scripts/test.sh [ARGUMENT OF PYTEST…]     (without one: all but the faults, which make test-faults runs)
+#        make test     (DATA or DATA_URL names the real file; without it the tests on it are skipped, and say so)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -9,4 +10,5 @@ need_env
 
 # The real file, when it can be had without the network's help or by an address that somebody gave.
 if [ ! -f "$DATA" ] && [[ " $KNOB_ORIGINS " != *" DATA_URL=file "* ]]; then scripts/data.sh; fi
-run pytest --quiet --durations=10 -p no:cacheprovider tests "$@"
+[ $# -gt 0 ] || set -- tests
+run pytest --quiet --durations=10 -p no:cacheprovider "$@"

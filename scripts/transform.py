@@ -37,7 +37,7 @@ MESSAGE = _object(
 PLAIN_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z\z"
 PLAIN_EPOCH = r"^\d{1,10}(\.\d{1,9})?\z"
 SIX_DECIMALS = r"^\d+(\.\d{1,6})?"
-PLAIN_NUMBER = r"^\d{1,9}(\.0{1,9})?\z"
+PLAIN_NUMBER = r"^(0|[1-9]\d{0,8})(\.0{1,9})?\z"
 
 
 def _signature_regex(kind: DataType) -> str:
@@ -157,10 +157,10 @@ def not_accepted(messages: DataFrame, earlier: DataFrame | None) -> DataFrame:
 
 
 def with_status(messages: DataFrame, others: DataFrame) -> DataFrame:
-    """messages + status and the final reason. others: what not_accepted gave (small: it is sent to every task)."""
+    """messages + status and the final reason. others: what not_accepted gave."""
     return (
         messages
-        .join(F.broadcast(others), ["kafka_partition", "kafka_offset"], "left")
+        .join(others, ["kafka_partition", "kafka_offset"], "left")
         .withColumn("status", F.coalesce("status", F.when(F.col("reason").isNull(), "accepted").otherwise("rejected")))
         .withColumn("reason", F.coalesce("reason", "said"))
     )

@@ -6,14 +6,20 @@ Run by: make verify
 The tables are read by deltalake and counted by DuckDB, not by Spark: what Spark wrote is checked with other eyes,
 and an outside reader sees just this. Each table is read as it was when `attempts` was opened first.
 """
+import collections
+import json
 import os
 
 import duckdb
+import pyarrow.compute
 
 import feed
 import tables
+import verdict
 from file_in_topic import compare
+from printable import printable
 
+MOST_FIELDS, DIFFERENT_FIELDS = 20, 10_000
 CHILDREN_WITHOUT_ATTEMPT = "anti join (select distinct keen_id from attempts) using (keen_id)"
 
 
@@ -62,36 +68,81 @@ def checks(database, ends, begins):
     yield ("rows without their attempt", "wanted", 0, "found", sum(one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")))
 
 
-def main():
-    data = os.environ["DATA"]
-    landed = feed.landed_offsets()
-    if landed is None:
+def unknown_fields():
+    """{path: accepted messages that have it}: what publishers send and nobody declared.
+
+    The ledger holds each message's bytes; they are read a few at a time, so that memory is the same at any size, and
+    no more than DIFFERENT_FIELDS paths are kept, whatever is sent.
+    """
+    ledger = feed.open_table("messages").to_pyarrow_dataset()
+    accepted = ledger.scanner(columns=["value"], filter=pyarrow.compute.field("status") == "accepted", batch_size=1000, batch_readahead=2, fragment_readahead=1)
+    counts = collections.Counter()
+    for batch in accepted.to_reader():
+        for value in batch.column("value"):
+            found = set(undeclared(json.loads(value.as_py()), verdict.MESSAGE))
+            counts.update(found if len(counts) < DIFFERENT_FIELDS else found & counts.keys())
+    return counts
+
+
+def undeclared(value, declared, path=""):
+    """Yields the path of each field of a valid message that is not declared, sequences.questions[].hint; of what is
+    inside such a field, nothing."""
+    if isinstance(declared, list):
+        for element in value:
+            yield from undeclared(element, declared[0], path + "[]")
+    elif isinstance(declared, dict):
+        for name, inner in value.items():
+            inner_path = f"{path}.{name}" if path else name
+            if name not in declared:
+                yield inner_path
+            elif inner is not None:
+                yield from undeclared(inner, declared[name][0], inner_path)
+
+
+def open_tables():
+    """The feed's four tables in a DuckDB of bounded memory, `attempts` opened first."""
+    if feed.open_table("messages") is None:
         raise feed.Failure(f"there are no tables of feed {feed.TOPIC} yet", f"looked in {feed.table_path('')}", "make land")
-    ends, begins = feed.end_offsets(), feed.beginning_offsets()
     database = duckdb.connect()
     database.execute("set memory_limit = '1GB'")
     database.execute(f"set temp_directory = '{feed.RUN_DIR}/duckdb'")
     for name in ("attempts", "questions", "options", "messages"):
         database.register(name, feed.open_table(name).to_pyarrow_dataset())
+    return database
 
+
+def main():
+    data = os.environ["DATA"]
+    ends, begins = feed.end_offsets(), feed.beginning_offsets()
+    database = open_tables()
     differences = 0
     def line(what, left, a, right, b, note=""):
         nonlocal differences
         differences += a != b
         print(f"{what:<40} {a:>10,} {left:<16} {b:>10,} {right:<31} {'ok' if a == b else f'DIFFERS by {b - a:+,}'}{note}", flush=True)
 
-    if os.path.exists(data):
+    if os.path.isfile(data):
         total, _, found, missing = compare(data)
         line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
     else:
         print(f"{'file = topic':<40} not checked: there is no file {data}")
     for row in checks(database, ends, begins):
         line(*row)
+    for partition, spans in sorted(feed.expired(feed.open_table("messages")).items()):
+        for first, end in spans:
+            print(f"note: partition {partition}, offsets {first} to {end - 1} were gone from the topic before they were landed, and skipped on demand")
 
     print("\nverdicts in the ledger")
     for status, reason, number in database.execute("""
             select status, coalesce(split_part(reason, ':', 1), ''), count(*) from messages group by all order by 1, 3 desc""").fetchall():
-        print(f"{status:<12} {reason:<18} {number:>10,}")
+        print(f"{status:<12} {printable(reason):<18} {number:>10,}")
+    fields = unknown_fields()
+    if fields:
+        print(f"\naccepted messages with fields that nobody declared ({len(fields):,} fields)")
+        for field, number in sorted(fields.items(), key=lambda item: (-item[1], item[0]))[:MOST_FIELDS]:
+            print(f"{printable(field)[:56]:<56} {number:>10,}")
+        if len(fields) > MOST_FIELDS:
+            print(f"… and {len(fields) - MOST_FIELDS:,} more")
     database.close()
     if differences:
         raise feed.Failure(f"{differences} of the checks differ", "the numbers are above",

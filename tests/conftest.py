@@ -1,6 +1,10 @@
 """A real stack of the tests' own: run folder .run-test, ports of their own, stopped at the end."""
+import contextlib
+import hashlib
+import itertools
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -11,7 +15,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-KNOBS = "STACK TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE YES KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR".split()
+KNOWN_SHA256 = "1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229"
+KNOBS = re.search(r"^KNOBS := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 
 
 def free_ports(count):
@@ -48,7 +53,7 @@ class Stack:
     def make(self, target, ok=True, **knobs):
         """Runs `make target` as a user would, in a clean environment; returns its output (both streams)."""
         command = self.command(target, **knobs)
-        done = subprocess.run(command, cwd=ROOT, env=clean_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=400)
+        done = subprocess.run(command, cwd=ROOT, env=clean_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=900)
         if ok is not None:
             assert (done.returncode == 0) == ok, f"{' '.join(command)}\n{done.stdout}"
             assert "Traceback" not in done.stdout, done.stdout
@@ -58,34 +63,52 @@ class Stack:
         return ["make", *target.split(), *(f"{name}={value}" for name, value in
                 {"RUN_DIR": self.run_dir, "KAFKA": self.kafka, "HDFS": self.hdfs, **knobs}.items())]
 
-    def kcat(self, topic, value):
-        """Sends bytes as one record by real kcat, untouched; None sends a null value."""
+    def kcat(self, topic, *values):
+        """Sends each value as one record by real kcat, byte for byte and in this order; None is sent as a null value."""
         send = ["kcat", "-P", "-b", self.kafka, "-t", topic]
-        if value is None:  # kcat skips an empty line, but not one with a key
-            subprocess.run([*send, "-Z", "-K", "\t"], input=b"no value\t\n", check=True)
-            return
-        file = ROOT / self.run_dir / "one-message"
-        file.write_bytes(value)
-        subprocess.run([*send, str(file)], check=True)
+        for special, group in itertools.groupby(values, key=lambda value: value if not value else b"a file"):
+            if special != b"a file":  # kcat skips an empty file and an empty line, but not a line with a key
+                subprocess.run([*send, "-K", "\t", *(["-Z"] if special is None else [])], input=b"no value\t\n" * len(list(group)), check=True)
+                continue
+            files = []
+            for number, value in enumerate(group):
+                files.append(ROOT / self.run_dir / f"message-{number}")
+                files[-1].write_bytes(value)
+            subprocess.run([*send, *files], check=True)  # each file is one record
+            for file in files:
+                file.unlink()
 
     def table(self, topic, name):
         """All rows of a table, as dictionaries, read from HDFS by deltalake."""
         return deltalake.DeltaTable(f"{self.hdfs}/warehouse/{topic}/{name}").to_pyarrow_table().to_pylist()
 
+    def service_pids(self):
+        """{service: pid}, as `make up` noted them."""
+        return {file.name: int(file.read_text().split()[0]) for file in sorted((ROOT / self.run_dir / "pids").iterdir())}
+
     def pids(self):
-        return [int(file.read_text().split()[0]) for file in sorted((ROOT / self.run_dir / "pids").iterdir())]
+        return list(self.service_pids().values())
+
+
+@contextlib.contextmanager
+def started(run_dir):
+    """A stack of its own while it lasts; nothing is left of it."""
+    stack = Stack(run_dir)
+    if (ROOT / stack.run_dir).exists():  # of a run that was cut off
+        stack.make("down", ok=None)
+        shutil.rmtree(ROOT / stack.run_dir)
+    try:
+        stack.make("up")
+        yield stack
+    finally:
+        stack.make("down")
+        stack.make("clean", YES=1)
 
 
 @pytest.fixture(scope="session")
 def stack():
-    stack = Stack(".run-test")
-    if (ROOT / stack.run_dir).exists():  # of a run that was cut off
-        stack.make("down", ok=None)
-        shutil.rmtree(ROOT / stack.run_dir)
-    stack.make("up")
-    yield stack
-    stack.make("down")
-    stack.make("clean", YES=1)
+    with started(".run-test") as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +119,13 @@ def spark():
     session.sparkContext.addPyFile(str(ROOT / "scripts" / "verdict.py"))
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def real_file():
+    path = pathlib.Path(os.environ["DATA"])
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != KNOWN_SHA256:
+        if os.environ.get("REAL_DATA") == "required":
+            pytest.fail(f"{path} is not the real file")
+        pytest.skip("the real file is not here: make test DATA=/path/to/it, or DATA_URL=…")
+    return path

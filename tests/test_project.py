@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import check_submission
 import tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -45,11 +46,8 @@ def test_the_readme_gives_each_table_as_it_is(table):
 
 
 def test_the_map_in_the_readme_is_the_tree():
-    section = README.split("## The map")[1].split("\n## ")[0]
-    said = set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
-    there = {path if not path.startswith(("conf/", "queries/", "tests/", "scripts/bin/", ".ci/")) else
-             re.match(r"conf/|queries/|tests/|scripts/bin/|\.ci/", path)[0] for path in TRACKED}
-    assert said == there - {".gitignore", "LICENSE"}
+    named, there = check_submission.map_and_tree(README, TRACKED)
+    assert named == there
 
 
 def test_shellcheck_finds_nothing():

@@ -1,0 +1,644 @@
+"""Faults, really made, on a real stack of their own: whatever is killed, and whenever, nothing is lost and nothing doubled.
+
+Run by: make test-faults [KILLS=30] [SEED=1]
+    scripts/env.sh scripts/test.sh --capture=no tests/faults.py
+
+The product's own processes are watched from outside, by what they write to HDFS, and killed at the moment at which a step
+is seen there (a look every 10 ms). Nothing in the product knows of it.
+"""
+import collections
+import concurrent.futures
+import contextlib
+import copy
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import deltalake
+import hdfs_native
+import psutil
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+
+import conftest
+from oracle import broken_promises, by, truth_rows, verdicts, without
+
+SEED, KILLS = int(os.environ["SEED"]), int(os.environ["KILLS"])
+TABLES = ["options", "questions", "attempts", "messages"]  # in the order in which a batch writes them
+LIMIT_S = 480  # for one landing, on a machine that others use too
+NUMBERS = itertools.count()
+FRESH = 30  # messages that are new, published before each kill
+
+
+@pytest.fixture(scope="module")
+def stack():
+    with conftest.started(".run-faults") as stack:
+        yield stack
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# --- what is under fire --------------------------------------------------------------------------
+
+class Feed:
+    """A topic, what was sent to it, and what its tables must hold."""
+
+    def __init__(self, stack, topic, partitions, lines, rng):
+        self.stack, self.topic, self.rng = stack, topic, rng
+        self.fresh = iter(lines)  # (message as bytes, line of the truth)
+        self.truth, self.good, self.sent = {}, [], []
+        self.jvms = []
+        stack.make("topic", TOPIC=topic, PARTITIONS=partitions)
+
+    def next_messages(self, count):
+        """`count` messages never sent before, and among them: one cut off, two sent before, one sent before with other content."""
+        messages = []
+        for _ in range(count):
+            message, truth = next(self.fresh)
+            if truth["attempt"]:
+                self.truth[truth["keen_id"]] = truth
+                self.good.append(message)
+            messages.append(message)
+        messages.append(messages[-1][:self.rng.randrange(20, 400)])
+        messages += self.rng.sample(self.good, 2)
+        messages.append(self.rng.choice(self.good).replace(b'"exam_name": "', b'"exam_name": "Another ', 1))
+        return messages
+
+    def publish(self, count=FRESH):
+        """Sends fresh messages by kcat, each acknowledged."""
+        self.send(self.next_messages(count))
+
+    def send(self, messages, *arguments):
+        """By kcat, each acknowledged."""
+        kcat = ["kcat", "-P", "-b", self.stack.kafka, "-t", self.topic, "-K", "\t", "-Z", "-X", "enable.idempotence=true", "-X", "acks=all", *arguments]
+        subprocess.run(kcat, input=b"".join(key_of(m) + b"\t" + m + b"\n" for m in messages), check=True, timeout=LIMIT_S, stderr=subprocess.DEVNULL)
+        self.sent += messages
+
+    def records(self):
+        """What Kafka holds of the topic: partition, offset, timestamp, key, value."""
+        consumer = KafkaConsumer(bootstrap_servers=self.stack.kafka, enable_auto_commit=False)
+        found = []
+        for number in sorted(consumer.partitions_for_topic(self.topic)):
+            at = TopicPartition(self.topic, number)
+            consumer.assign([at])
+            consumer.seek_to_beginning(at)
+            end = consumer.end_offsets([at])[at]
+            while consumer.position(at) < end:
+                found += consumer.poll(timeout_ms=1000).get(at, ())
+        consumer.close()
+        return found
+
+    def ends(self):
+        """{partition: end}"""
+        with contextlib.closing(KafkaConsumer(bootstrap_servers=self.stack.kafka)) as consumer:
+            return {at.partition: end for at, end in consumer.end_offsets([TopicPartition(self.topic, n) for n in consumer.partitions_for_topic(self.topic)]).items()}
+
+    def check(self, records=None, order=lambda record: (record.partition, record.offset)):
+        """Every promise about this feed, now that it is landed to its end. order: in which the records were judged."""
+        if records is None:
+            records = self.records()
+            lost = collections.Counter(self.sent) - collections.Counter(record.value for record in records)
+            assert not lost, f"{sum(lost.values())} acknowledged messages are not in topic {self.topic}"
+        expected = verdicts((record.partition, record.offset, record.value) for record in sorted(records, key=order))
+        ledger = self.stack.table(self.topic, "messages")
+        assert len(ledger) == len(records), f"{self.topic}: {len(records)} records, {len(ledger)} rows in the ledger"
+        assert {(r["kafka_partition"], r["kafka_offset"]): (r["key"], r["value"]) for r in ledger} == {(r.partition, r.offset): (r.key, r.value) for r in records}
+        for row in ledger:
+            status, reason = expected[row["kafka_partition"], row["kafka_offset"]]
+            assert row["status"] == status and (row["reason"] or "").startswith(reason or "") and (row["reason"] is None) == (reason is None), (self.topic, row)
+        accepted = {json.loads(r.value)["keen_id"]: (r.partition, r.offset) for r in records if expected[r.partition, r.offset][0] == "accepted"}
+        attempts, questions, options = [], [], []
+        for keen_id, (partition, offset) in accepted.items():
+            attempt, its_questions, its_options = truth_rows(self.truth[keen_id])
+            attempts.append({**attempt, "kafka_partition": partition, "kafka_offset": offset})
+            questions += its_questions
+            options += its_options
+        assert by(without(self.stack.table(self.topic, "attempts"), "content_hash"), "keen_id") == by(attempts, "keen_id")
+        assert by(self.stack.table(self.topic, "questions"), "keen_id", "question_position") == by(questions, "keen_id", "question_position")
+        assert by(self.stack.table(self.topic, "options"), "keen_id", "question_position", "option_position") == by(options, "keen_id", "question_position", "option_position")
+        assert "DIFFERS" not in self.stack.make("verify", TOPIC=self.topic, DATA="none")
+        return len(records), len(accepted)
+
+
+def key_of(message):
+    try:
+        return json.loads(message)["keen_id"].encode()
+    except ValueError:
+        return b""
+
+
+def check_equal_to_quiet(feed, quiet):
+    """The tables of a feed that was landed under fire, and of one that got the same messages once, in peace."""
+    for table, key in (("attempts", ["keen_id"]), ("questions", ["keen_id", "question_position"]), ("options", ["keen_id", "question_position", "option_position"])):
+        assert by(without(feed.stack.table(feed.topic, table), "kafka_partition", "kafka_offset"), *key) == by(without(feed.stack.table(quiet.topic, table), "kafka_partition", "kafka_offset"), *key)
+
+    def verdicts_of(topic):
+        return collections.Counter((row["key"], row["value"], row["keen_id"], row["content_hash"], row["status"], re.sub(r": \d+-\d+$", "", row["reason"] or "")) for row in feed.stack.table(topic, "messages"))
+    mine, its = verdicts_of(feed.topic), verdicts_of(quiet.topic)
+    assert not its - mine, "the quiet run has rows that this one lacks"
+    # More of the same only where something was sent twice: a repeat, or a message that is as wrong the second time.
+    twice = collections.Counter(record.value for record in feed.records()) - collections.Counter(feed.sent)
+    more = mine - its
+    assert collections.Counter(row[1] for row in more.elements()) == twice and all(row[4] in ("duplicate", "rejected") for row in more)
+
+
+class Reader(threading.Thread):
+    """Opens `attempts` and then its children, over and over, through every fault: invariant 4."""
+
+    def __init__(self, stack):
+        super().__init__(daemon=True)
+        self.stack, self.topics, self.broken, self.reads, self.unreadable, self.ended = stack, [], [], collections.Counter(), 0, threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.5):
+            for topic in list(self.topics):
+                try:
+                    found = [deltalake.DeltaTable(f"{self.stack.hdfs}/warehouse/{topic}/{name}").to_pyarrow_table(columns=columns) for name, columns in (
+                        ("attempts", ["keen_id", "question_count"]), ("questions", ["keen_id", "question_position", "option_count"]),
+                        ("options", ["keen_id", "question_position", "option_position"]))]
+                except Exception:  # the stack is down, or the tables are not there yet
+                    self.unreadable += 1
+                    continue
+                self.broken += [f"{topic}: {what}" for what in broken_promises(*found)]
+                self.reads[topic] += found[0].num_rows > 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join(60)
+
+    def check(self):
+        assert not self.broken, self.broken[:5]
+        assert all(self.reads[topic] for topic in self.topics), (self.reads, self.topics)
+
+
+# --- landings that are watched -------------------------------------------------------------------
+
+class Landing:
+    """A `make land` at work, as a user starts it; its processes, its output, and what it wrote since it began."""
+
+    def __init__(self, feed, target="land", **knobs):
+        self.feed, self.client = feed, hdfs_native.Client(feed.stack.hdfs)
+        self.base = f"/warehouse/{feed.topic}"
+        self.before = {path: self.listing(path) for path in [*TABLES, *(f"{table}/_delta_log" for table in TABLES), "_checkpoint/offsets", "_checkpoint/commits"]}
+        self.output = conftest.ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(feed.stack.command(target, TOPIC=feed.topic, **knobs), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True,
+                                            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        self.python = self.jvm = None
+
+    def listing(self, path):
+        try:
+            return {each.path for each in self.client.list_status(f"{self.base}/{path}") if each.path.endswith((".parquet", ".json")) or "_checkpoint" in path and "." not in each.path.rsplit("/", 1)[1]}
+        except FileNotFoundError:
+            return set()
+
+    def wait_for(self, step):
+        """True as soon as the step is seen; False when the landing ended before. A step:
+        'tables', 'session', 'planned' (offsets are in the checkpoint), 'options begun' (files, no commit yet), 'options'
+        (committed), … 'messages', 'checkpoint' (the batch is done)."""
+        limit = time.monotonic() + LIMIT_S
+        while self.jvm is None:  # make, env.sh and Python come first
+            if not self.alive(limit):
+                return False
+            if step == "tables" and self.listing("questions/_delta_log"):
+                return True
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                try:
+                    if "org.apache.spark.deploy.SparkSubmit" in process.cmdline():
+                        self.jvm, self.python = process, process.parent()
+                        self.feed.jvms.append(process)
+                except psutil.NoSuchProcess:
+                    pass
+            time.sleep(0.1)
+        if step == "tables":
+            return True
+        if step == "session":
+            pause = time.monotonic() + self.feed.rng.uniform(0, 5)
+            while time.monotonic() < pause and self.alive(limit):
+                time.sleep(0.01)
+            return self.process.poll() is None
+        path = {"planned": "_checkpoint/offsets", "checkpoint": "_checkpoint/commits"}.get(step) or (step.removesuffix(" begun") if step.endswith(" begun") else f"{step}/_delta_log")
+        while not self.listing(path) - self.before[path]:
+            if not self.alive(limit):
+                return False
+            time.sleep(0.01)
+        return self.process.poll() is None
+
+    def alive(self, limit):
+        assert time.monotonic() < limit, f"after {LIMIT_S} s:\n{self.output.read_text()}"
+        return self.process.poll() is None
+
+    def kill(self, victim):
+        """driver: Python and JVM and all, at once; jvm, python: one of them. True when it was at work."""
+        at_work = self.process.poll() is None
+        if victim == "driver" or self.jvm is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            try:
+                (self.jvm if victim == "jvm" else self.python).kill()
+            except psutil.NoSuchProcess:
+                at_work = False
+        return "landed in" not in self.wait() and at_work and self.process.returncode != 0
+
+    def wait(self):
+        """Its output, once it has ended by itself; never a stack trace."""
+        try:
+            self.process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(f"it did not end within {LIMIT_S} s:\n{self.output.read_text()}") from None
+        said = self.output.read_text()
+        assert "Traceback" not in said and "\tat " not in said, said
+        return said
+
+
+def synthetic_lines(stack, tmp_path, name, count, seed):
+    """[(message as bytes, its line of the truth)]"""
+    path = tmp_path / f"{name}.jsonl"
+    stack.make("data", SYNTHETIC=count, SEED=seed, DATA=path)
+    truth = pathlib.Path(f"{path}.truth.rows.jsonl").read_text().splitlines()
+    return list(zip(path.read_bytes().splitlines(), map(json.loads, truth), strict=True))
+
+
+# --- the kills -----------------------------------------------------------------------------------
+
+DRIVER_STEPS = ["session", "planned", *(step for table in TABLES for step in (f"{table} begun", table)), "checkpoint"]
+
+
+def kill_driver(feed, step, victim):
+    """Publishes, lands, and kills the landing at the step. True when it counts."""
+    feed.publish()
+    landing = Landing(feed)
+    if not landing.wait_for(step):
+        return False
+    return landing.kill(victim)
+
+
+def kill_servers(feed, names, step):
+    """kill -9 of servers (all three and the landing: a power cut) while a landing is at the step; then the documented command."""
+    feed.publish()
+    landing = Landing(feed)
+    if not landing.wait_for(step):
+        return False
+    pids = feed.stack.service_pids()
+    if names == "all":
+        os.killpg(landing.process.pid, signal.SIGKILL)
+    for name in pids if names == "all" else [names]:
+        os.kill(pids[name], signal.SIGKILL)
+    feed.stack.make("up")
+    said = landing.wait()
+    if landing.process.returncode != 0 and names != "all":
+        assert "error: " in said, said
+    return True
+
+
+def kill_publishing(feed, victim, tmp_path):
+    """make publish of a larger file, cut off half way: kcat, or the broker below it, is killed. Then the documented command."""
+    messages = feed.next_messages(1500)
+    path = tmp_path / f"{feed.topic}-{len(feed.sent)}.jsonl"
+    path.write_bytes(b"".join(m + b"\n" for m in messages if key_of(m)))  # a torn line is not sent by publish
+    pathlib.Path(f"{path}.truth.json").write_text("{}")
+    before = sum(feed.ends().values())
+    half = feed.rng.randrange(1, len(messages) // 2)
+    output = path.with_suffix(".out")
+    with open(output, "wb") as out:
+        publishing = subprocess.Popen(feed.stack.command("publish", TOPIC=feed.topic, DATA=path), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True,
+                                      stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+    limit = time.monotonic() + LIMIT_S
+    while sum(feed.ends().values()) < before + half:
+        assert publishing.poll() is None and time.monotonic() < limit, output.read_text()
+    if victim == "broker":
+        os.kill(feed.stack.service_pids()["kafka"], signal.SIGKILL)
+        at_work = publishing.poll() is None
+        feed.stack.make("up")
+    else:
+        kcats = [p for p in psutil.Process(publishing.pid).children(recursive=True) if p.name() == "kcat"]
+        for kcat in kcats:
+            kcat.kill()
+        at_work = bool(kcats)
+    code = publishing.wait(LIMIT_S)
+    assert code == 0 or "error: not all of" in output.read_text(), output.read_text()
+    feed.stack.make("publish", TOPIC=feed.topic, DATA=path)  # nothing to do, or all of it again
+    feed.sent += [m for m in messages if key_of(m)]
+    return at_work
+
+
+@pytest.mark.timeout(600 + 120 * KILLS)
+def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path):
+    rng = random.Random(SEED)
+    begin = time.monotonic()
+    say(f"\n{KILLS} kills, SEED={SEED}")
+    # Every kind once, in an order of the seed, and again until there are enough.
+    kinds, plan = [*((step, "driver") for step in DRIVER_STEPS), ("options begun", "jvm"), ("attempts", "python"), ("messages begun", "jvm"), ("questions", "python"),
+                   *(("landing", name) for name in ("kafka", "namenode", "datanode", "all")), ("publishing", "broker"), ("publishing", "kcat")], []
+    while len(plan) < KILLS:
+        plan += rng.sample(kinds, len(kinds))
+    plan = plan[:KILLS]
+    lines = [synthetic_lines(stack, tmp_path, f"lane-{number}", KILLS * 200 + 2000, SEED * 10 + number) for number in (1, 2)]
+    lanes = [Feed(stack, f"synthetic_lane_{number}", partitions, lines[number - 1], random.Random(SEED * 10 + number)) for number, partitions in ((1, 1), (2, 3))]
+    counted, missed, lock = collections.Counter(), collections.Counter(), threading.Lock()
+
+    def run(feed, kind, act):
+        for _ in range(5):  # a kill that came too late is made again
+            if act():
+                with lock:
+                    counted[kind] += 1
+                    say(f"  {sum(counted.values()):>4}  {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} killed at {kind[0]}")
+                return
+            with lock:
+                missed[kind] += 1
+                say(f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at {kind[0]} came too late, and does not count")
+        raise AssertionError(f"{kind} was never at work")
+
+    with Reader(stack) as reader:
+        reader.topics += [feed.topic for feed in lanes]
+        # The driver's: two feeds side by side. The servers': one after the other, since both feeds stand on them.
+        drivers = [kind for kind in plan if kind[0] in DRIVER_STEPS]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            def lane(number):
+                for kind in drivers[number::2]:
+                    run(lanes[number], kind, lambda: kill_driver(lanes[number], *kind))
+            list(pool.map(lane, (0, 1)))
+        for number, kind in enumerate(kind for kind in plan if kind not in drivers):
+            feed = lanes[number % 2]
+            if kind[0] == "publishing":
+                run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
+            else:
+                step = rng.choice(DRIVER_STEPS[1:-1])
+                run(feed, kind, lambda: kill_servers(feed, kind[1], step))
+        # The documented command, once; and the same messages in peace.
+        quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, [], rng) for number in (1, 2)]
+        for feed, peace in zip(lanes, quiet, strict=True):
+            peace.send(feed.sent)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda feed: stack.make("land", TOPIC=feed.topic), [*lanes, *quiet]))
+    reader.check()
+    for feed, peace in zip(lanes, quiet, strict=True):
+        records, accepted = feed.check()
+        check_equal_to_quiet(feed, peace)
+        say(f"  {feed.topic}: {len(feed.sent):,} messages sent, {records:,} records in the topic, {accepted:,} attempts: 0 lost, 0 doubled")
+        psutil.wait_procs(feed.jvms, timeout=60)
+        assert not [jvm for jvm in feed.jvms if jvm.is_running()], "a JVM outlived its landing"
+    say(f"  {sum(counted.values())} kills in {time.monotonic() - begin:.0f} s ({sum(missed.values())} more came too late and do not count); "
+        f"{sum(reader.reads.values())} reads found every child, {reader.unreadable} found the stack down or no tables yet")
+    for kind, number in sorted(counted.items(), key=str):
+        say(f"  {number:>4}  {kind[1]} at {kind[0]}")
+    assert sum(counted.values()) == KILLS
+
+
+# --- faults of their own kinds -------------------------------------------------------------------
+
+def kept_aside(feed):
+    """The documented way to begin anew: the feed's tables moved aside, by the very command that the message named."""
+    command = re.search(r"hadoop fs -mv \S+ \S+?(?=;|\n)", feed.stack.make("land", ok=False, TOPIC=feed.topic))[0]
+    subprocess.run(feed.stack.command("shell"), input=command + "\n", cwd=conftest.ROOT, env=conftest.clean_environment(), text=True, check=True, capture_output=True, timeout=LIMIT_S)
+
+
+def tables_of(feed):
+    return {table: feed.stack.table(feed.topic, table) for table in TABLES}
+
+
+@pytest.mark.timeout(1800)
+def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_path):
+    feed = Feed(stack, "synthetic_again", 3, synthetic_lines(stack, tmp_path, "again", 60, SEED), random.Random(SEED))
+    landed = []  # {partition: end} at each batch
+    first = feed.next_messages(20)
+    feed.send(first + first[:5])                      # the same later in the same batch
+    for partition in ("1", "2"):                      # in other partitions
+        feed.send(first[5:9], "-p", partition)
+    landing = Landing(feed)
+    assert landing.wait_for("planned") and landing.kill("driver")
+    landed.append(feed.ends())
+    feed.send(first)                                  # in a later batch of the same run: the cut-off one comes first
+    both = [Landing(feed), Landing(feed)]
+    said = [landing.wait() for landing in both]
+    assert sorted(landing.process.returncode == 0 for landing in both) == [False, True], said
+    assert sum(f"error: feed {feed.topic} is being written already" in text and "land.py, pid" in text for text in said) == 1, said
+    assert sum(len(re.findall(r"^ +\d+  \d+: \d+-", text, re.MULTILINE)) for text in said) == 2  # two batches
+    landed.append(feed.ends())
+    # In another run: the same file by two publishers at once, its last line torn; then mended.
+    messages = [message for message in first if key_of(message)] + [m for m in feed.next_messages(20) if key_of(m)]
+    path = tmp_path / "again-file.jsonl"
+    pathlib.Path(f"{path}.truth.json").write_text("{}")
+    path.write_bytes(b"\n".join(messages)[:-30])
+    publishers = [subprocess.Popen(stack.command("publish", TOPIC=feed.topic, DATA=path, FORCE=1), cwd=conftest.ROOT, env=conftest.clean_environment(), text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+    for publisher in publishers:
+        assert f"record {len(messages)}: it is not JSON" in publisher.communicate(timeout=LIMIT_S)[0] and publisher.returncode != 0
+    path.write_bytes(b"\n".join(messages) + b"\n")
+    stack.make("publish", TOPIC=feed.topic, DATA=path)
+    feed.sent += messages * 3
+    feed.sent.remove(messages[-1])
+    feed.sent.remove(messages[-1])
+    stack.make("land", TOPIC=feed.topic)
+    records, accepted = feed.check(order=lambda r: (next((n for n, ends in enumerate(landed) if r.offset < ends[r.partition]), len(landed)), r.timestamp, r.partition, r.offset))
+    say(f"  {records} records, {accepted} attempts: every repeat is known as one, in each of the seven ways")
+
+
+@pytest.mark.timeout(1800)
+def test_records_gone_before_they_were_landed_and_a_topic_made_anew(stack, tmp_path):
+    feed = Feed(stack, "synthetic_gone", 1, synthetic_lines(stack, tmp_path, "gone", 200, SEED), random.Random(SEED))
+    feed.publish(20)
+    stack.make("land", TOPIC=feed.topic)
+    end = feed.ends()[0]
+    feed.publish(20)
+    with Reader(stack) as reader:
+        reader.topics.append(feed.topic)
+        landing = Landing(feed)
+        assert landing.wait_for("attempts") and landing.kill("driver")  # and of the batch that was cut off, a part is lost
+        records = feed.records()
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
+            admin.delete_records({TopicPartition(feed.topic, 0): end + 10})
+        before = tables_of(feed)
+        said = stack.make("land", ok=False, TOPIC=feed.topic)
+        assert f"partition 0: offsets {end} to {end + 9}, 10 records" in said and "SKIP_EXPIRED=1" in said
+        assert tables_of(feed) == before
+        said = stack.make("land", TOPIC=feed.topic, SKIP_EXPIRED=1)
+        assert f"skipped, since they are gone: partition 0, offsets {end} to {end + 9}" in said
+    reader.check()
+    assert "nothing new" in stack.make("land", TOPIC=feed.topic)
+    assert f"offsets {end} to {end + 9}" in stack.make("verify", TOPIC=feed.topic, DATA="none")
+    feed.check(records=[record for record in records if not end <= record.offset < end + 10])
+
+    # Deleted and made anew, first shorter and then longer than what was landed: landing stops, until the user decides.
+    before = tables_of(feed)
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
+        admin.delete_topics([feed.topic])
+    limit = time.monotonic() + 60
+    while "Created topic" not in stack.make("topic", ok=None, TOPIC=feed.topic):
+        assert time.monotonic() < limit
+    feed.sent, feed.good = [], []
+    for count in (5, 60):
+        feed.publish(count)
+        assert "it was deleted and made anew" in stack.make("land", ok=False, TOPIC=feed.topic)
+    assert tables_of(feed) == before
+    kept_aside(feed)
+    stack.make("land", TOPIC=feed.topic)
+    feed.check()
+
+
+def leave_as_an_older_version_would(feed):
+    """The tables as other rules would have made them. Returns the place of a second delivery that was taken for the first."""
+    table = {name: deltalake.DeltaTable(f"{feed.stack.hdfs}/warehouse/{feed.topic}/{name}") for name in TABLES}
+    rows = tables_of(feed)
+    mentioned = {row["reason"].rsplit(": ", 1)[1] for row in rows["messages"] if (row["reason"] or "").startswith(("duplicate_of", "conflicts_with"))}
+    alone = [row for row in rows["attempts"] if f"0-{row['kafka_offset']}" not in mentioned]
+    refused, changed, copied = alone[:3]
+    # It refused one that is right today,
+    table["messages"].update(predicate=f"kafka_offset = {refused['kafka_offset']}", updates={"status": "'rejected'", "reason": "'wrong_type: by an older rule'"})
+    for name in ("attempts", "questions", "options"):
+        table[name].delete(f"keen_id = '{refused['keen_id']}'")
+    # made a column wrong,
+    table["options"].update(predicate=f"keen_id = '{changed['keen_id']}'", updates={"submitted": "NOT submitted"})
+    # accepted one that is wrong today (the children first, for readers),
+    wrong = next(row for row in rows["messages"] if (row["reason"] or "").startswith("not_json"))
+    for name in ("options", "questions", "attempts"):
+        frame = table[name].to_pyarrow_table()
+        frame = frame.filter([keen_id == copied["keen_id"] for keen_id in frame["keen_id"].to_pylist()])
+        for column, value in {"keen_id": "accepted-by-an-older-rule", "kafka_offset": wrong["kafka_offset"]}.items():
+            if column in frame.column_names:
+                index = frame.schema.get_field_index(column)
+                frame = frame.set_column(index, frame.schema.field(index), [[value] * frame.num_rows])
+        deltalake.write_deltalake(table[name], frame, mode="append")
+    table["messages"].update(predicate=f"kafka_offset = {wrong['kafka_offset']}", updates={"status": "'accepted'", "reason": "null", "keen_id": "'accepted-by-an-older-rule'"})
+    # and took a second delivery for the first, for it came in an earlier batch.
+    again = next(row for row in rows["messages"] if row["status"] == "duplicate" and sum(other["keen_id"] == row["keen_id"] for other in rows["messages"]) == 2)
+    first = next(row for row in rows["messages"] if row["keen_id"] == again["keen_id"] and row["status"] == "accepted")
+    table["attempts"].update(predicate=f"keen_id = '{again['keen_id']}'", updates={"kafka_offset": str(again["kafka_offset"])})
+    table["messages"].update(predicate=f"kafka_offset = {again['kafka_offset']}", updates={"status": "'accepted'", "reason": "null"})
+    table["messages"].update(predicate=f"kafka_offset = {first['kafka_offset']}", updates={"status": "'duplicate'", "reason": f"'duplicate_of: 0-{again['kafka_offset']}'"})
+    return again["kafka_offset"]
+
+
+@pytest.mark.timeout(1800)
+def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_landing(stack, tmp_path):
+    feed = Feed(stack, "synthetic_rules", 1, synthetic_lines(stack, tmp_path, "rules", 60, SEED), random.Random(SEED))
+    other = Feed(stack, "synthetic_minute", 1, synthetic_lines(stack, tmp_path, "minute", 60, SEED + 1), random.Random(SEED + 1))
+    feed.publish(30)
+    stack.make("land", TOPIC=feed.topic)
+    stays = leave_as_an_older_version_would(feed)
+    other.publish(30)
+    minute = Landing(other)
+    assert minute.wait_for("planned")
+    gone = time.monotonic()
+    os.kill(stack.service_pids()["kafka"], signal.SIGKILL)
+    with Reader(stack) as reader:
+        reader.topics.append(feed.topic)
+        for step in ("options", "attempts"):
+            run = Landing(feed, "reprocess")
+            assert run.wait_for(step) and run.kill("driver")
+        assert "rebuilt in" in stack.make("reprocess", TOPIC=feed.topic)
+        kafka = stack.service_pids()["kafka"]
+        assert not psutil.pid_exists(kafka)  # nobody needed it
+    reader.check()
+    while time.monotonic() < gone + 60:
+        time.sleep(1)
+    say(f"  the broker was away for {time.monotonic() - gone:.0f} s")
+    stack.make("up")
+    said = minute.wait()
+    assert minute.process.returncode == 0 or "error: landing was cut off" in said, said
+    stack.make("land", TOPIC=other.topic)
+    other.check()
+    feed.publish(10)
+    stack.make("land", TOPIC=feed.topic)  # and it goes on
+    feed.check(order=lambda record: (record.offset != stays, record.offset))
+
+
+@pytest.mark.timeout(1800)
+def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, tmp_path):
+    feed = Feed(stack, "synthetic_kept", 3, synthetic_lines(stack, tmp_path, "kept", 100, SEED), random.Random(SEED))
+    feed.publish(30)
+    stack.make("land", TOPIC=feed.topic)
+    landed = len(feed.sent)
+    feed.publish(20)
+    landing = Landing(feed)
+    assert landing.wait_for("questions") and landing.kill("driver")  # a batch that was cut off is part of it
+    file = tmp_path / "kept.tar"
+    assert f"{len(feed.sent) - landed} records of topic {feed.topic} are not landed yet" in stack.make("backup", TOPIC=feed.topic, BACKUP=file)
+    ledger = by(stack.table(feed.topic, "messages"), "kafka_partition", "kafka_offset")
+    damaged = tmp_path / "damaged.tar"
+    text = bytearray(file.read_bytes())
+    text[len(text) // 2] ^= 1
+    damaged.write_bytes(text)
+
+    with conftest.started(".run-empty") as empty:
+        moved = copy.copy(feed)
+        moved.stack, moved.sent = empty, feed.sent[:landed]
+        assert "is damaged; nothing was restored" in empty.make("restore", ok=False, TOPIC=feed.topic, BACKUP=damaged)
+        cut = subprocess.Popen(empty.command("restore", TOPIC=feed.topic, BACKUP=file), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        client, limit = hdfs_native.Client(empty.hdfs), time.monotonic() + LIMIT_S
+        while not any(each.path.endswith(f"_restore_{feed.topic}") for each in client.list_status("/warehouse")):
+            assert cut.poll() is None and time.monotonic() < limit
+        os.killpg(cut.pid, signal.SIGKILL)
+        cut.wait()
+        empty.make("restore", TOPIC=feed.topic, BACKUP=file)
+        assert "is there already" in empty.make("restore", ok=False, TOPIC=feed.topic, BACKUP=file)
+        moved.send(feed.sent[landed:] + feed.sent[:5])  # what was not landed is its publisher's to send again; and some repeats
+        empty.make("land", TOPIC=feed.topic)
+        moved.check()
+        assert by(empty.table(feed.topic, "messages"), "kafka_partition", "kafka_offset") != ledger
+        assert [row for row in by(empty.table(feed.topic, "messages"), "kafka_partition", "kafka_offset") if row in ledger] == ledger  # times and all
+        empty.make("down")
+        empty.make("up")
+        assert "nothing new" in empty.make("land", TOPIC=feed.topic)
+
+    # HDFS is lost, Kafka is not: landing goes on where the backup stood.
+    hdfs_native.Client(stack.hdfs).delete(f"/warehouse/{feed.topic}", recursive=True)
+    assert "is the one that the feed was landed from" in stack.make("restore", TOPIC=feed.topic, BACKUP=file)
+    stack.make("land", TOPIC=feed.topic)
+    feed.check()
+
+
+@pytest.mark.timeout(1800)
+def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
+    stack = conftest.Stack(".run-full")
+    stack.make("setup")
+    storage = conftest.ROOT / stack.run_dir / "storage"
+    storage.mkdir(exist_ok=True)
+    # HDFS wants 1.2 GB to be free before it takes a block.
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400m", "tmpfs", storage], capture_output=True).returncode == 0
+    try:
+        stack.make("up")
+        feed = Feed(stack, "synthetic_full", 1, synthetic_lines(stack, tmp_path, "full", 60, SEED), random.Random(SEED))
+        feed.publish(20)
+        landing = Landing(feed)
+        assert landing.wait_for("options begun")
+        servers = [psutil.Process(pid) for pid in stack.pids()]
+        if mounted:
+            with contextlib.suppress(OSError), open(storage / "filler", "wb") as filler:
+                while True:
+                    filler.write(b"0" * 2**20)
+                    filler.flush()
+            say("  the disk is full: a file system of 1,400 MB in memory, mounted as the run folder's storage, filled to its last byte")
+        else:
+            for server in servers:
+                server.rlimit(psutil.RLIMIT_FSIZE, (4096, psutil.RLIM_INFINITY))
+            say("  the disk is full: nothing can be mounted here, so the servers are forbidden to write beyond the first 4 kB of any file (RLIMIT_FSIZE)")
+        said = landing.wait()
+        assert landing.process.returncode != 0 and "error: landing was cut off" in said, said
+        assert "error: " in stack.make("land", ok=False, TOPIC=feed.topic)
+        # Space again; then the documented command.
+        (storage / "filler").unlink(missing_ok=True)
+        for server in servers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
+        stack.make("land", TOPIC=feed.topic)
+        feed.check()
+    finally:
+        stack.make("down")
+        if mounted:
+            subprocess.run(["umount", storage], check=True)
+        stack.make("clean", YES=1)
