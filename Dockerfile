@@ -35,8 +35,7 @@ RUN useradd --uid 1000 --gid 0 --create-home --shell /bin/bash w205 \
 # `docker compose exec kafka kafka-topics …`: each name runs the tool with addresses and paths set, where you stand.
 COPY Makefile Dockerfile ./
 COPY conf conf
-COPY scripts/env.sh scripts/lib.sh scripts/stack.py scripts/feed.py scripts/kafka_client.py scripts/tables.py scripts/pyspark_startup.py scripts/
-COPY scripts/bin scripts/bin
+COPY scripts scripts
 RUN for tool in kafka-topics kafka-console-consumer kafka-console-producer hadoop hdfs pyspark spark-sql spark-submit spark-class python; do \
       printf '#!/bin/bash\nexec /opt/pipeline/scripts/env.sh env -C "$PWD" %s "$@"\n' $tool > /usr/local/bin/$tool && chmod 755 /usr/local/bin/$tool; \
     done \
