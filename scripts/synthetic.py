@@ -10,14 +10,16 @@ FILE.truth.json gets what is known because it was made so, never read back from 
 FILE.truth.rows.jsonl gets, up to 20,000 messages, a line an attempt with each row that the tables must hold.
 
 What was read off the real file (3,280 messages, 2017-11-21 to 2018-01-28) and is made here in the same shares:
-  - 107 exams with 103 names: four names belong to two exams each
-  - 423 questions, 24 of which stand in two exams; 3 to 10 questions an attempt, 2 to 6 options a question, 1 to 4 correct
+  - 107 exams with 103 names: four names belong to two ids each, three of them one test (questions, sequences.id), one two tests
+  - 423 question ids; four of them name other questions, with options of their own, in each of 6 to 13 exams
+  - 1 to 10 questions an attempt, 2 to 6 options a question, 1 to 4 correct
   - questions and options come in an order of their own for each attempt
   - popularity of exams: one takes an eighth of all attempts, many are taken once or twice
+  - 1,346 of 3,242 attempts begin within a minute after another at the same exam ended, and take a quarter of the time
   - 20 attempts in 3,242 were delivered again, 18 of them twice again, up to some two thousand messages later
   - an exam for testing whose messages have no counts and whose questions have no result: 5 in 3,280
-  - certification is null in 132 of 3,280 and the text "false" in all others
-  - clicks before started_at (83 attempts) or after keen_timestamp (350): clocks differ, and people go on clicking
+  - certification is null in every attempt of 12 exams (132 of 3,242) and the text "false" in all others
+  - clicks before started_at (83 attempts) or after keen_timestamp (350): the user's clock is another one
   - an option that was unchecked again keeps its time; `correct` and `submitted` are absent where they are not true,
     but one exam says `correct: false`
   - messages lie in blocks of a few minutes to hours, the blocks in no order of time
@@ -58,17 +60,18 @@ class Catalogue:
 
     def __init__(self, rng):
         names = [form.format(subject) for form in FORMS for subject in SUBJECTS][:103]
-        questions = [self.question(rng) for _ in range(423)]
         self.exams = []
-        fresh = iter(questions)
-        for name in names + names[10:14]:
+        for rank, name in enumerate(names):
             size = rng.choices([4, 5, 3, 6, 1, 7, 2, 8, 10], [50, 17, 13, 8, 6, 5, 4, 2, 2])[0]
-            own = list(itertools.islice(fresh, size))
-            own += rng.sample(questions[:24], size - len(own))  # the pool is used up: share
-            self.exams.append({"name": name, "id": uuid(rng), "sequence": uuid(rng), "questions": own, "says_false": False, "test": False})
+            self.exams.append({"name": name, "id": uuid(rng), "sequence": uuid(rng), "questions": [self.question(rng) for _ in range(size)],
+                               "certification": None if 60 <= rank < 72 else "false", "says_false": False, "test": False})
+        for exam, reused in zip(self.exams[20:], [each for each, exams in zip((uuid(rng) for _ in range(4)), (6, 7, 8, 13)) for _ in range(exams)]):
+            exam["questions"][0]["id"] = reused
+        self.exams += [{**exam, "id": uuid(rng)} for exam in self.exams[10:14]]
+        self.exams[-1] |= {"sequence": uuid(rng), "questions": [self.question(rng) for _ in range(7)]}
         self.exams[40]["says_false"] = True
         self.weights = list(itertools.accumulate(1 / (rank + 1) ** 0.9 for rank in range(len(self.exams))))
-        self.test_exam = {"name": "Example Exam For Development and Testing", "id": uuid(rng), "sequence": uuid(rng), "says_false": False, "test": True,
+        self.test_exam = {"name": "Example Exam For Development and Testing", "id": uuid(rng), "sequence": uuid(rng), "certification": "false", "says_false": False, "test": True,
                           "questions": [{"id": uuid(rng), "options": [(uuid(rng), True), (uuid(rng), False)]} for _ in range(3)]}
 
     @staticmethod
@@ -95,9 +98,8 @@ def checked_options(rng, options, result):
     return set()
 
 
-def make_attempt(rng, exam, finished):
-    """One message as a dictionary in the real file's key order, and the rows it must become."""
-    took = min(25_000, max(1.1, rng.lognormvariate(4.05, 0.9)))
+def make_attempt(rng, exam, finished, took):
+    """One message as a dictionary in the real file's key order, and the rows it must become. Times in seconds."""
     started_text = milliseconds(finished - took)
     keen_text = repr(finished)
     keen_id = f"{int(finished):08x}{rng.getrandbits(24):06x}0001{rng.getrandbits(24):06x}"
@@ -155,12 +157,11 @@ def make_attempt(rng, exam, finished):
         count_columns = [total, counts["correct"], counts["incorrect"], counts["missed_some"], counts["unanswered"], total - counts["unanswered"], counts["correct"] == total]
         sequences["counts"] = {"incomplete": counts["missed_some"], "submitted": count_columns[5], "incorrect": counts["incorrect"],
                                "all_correct": count_columns[6], "correct": counts["correct"], "total": total, "unanswered": counts["unanswered"]}
-    certification = None if rng.random() < 132 / 3280 else "false"
     user_exam_id = uuid(rng)
     message = {"keen_timestamp": keen_text, "max_attempts": "1.0", "started_at": started_text, "base_exam_id": exam["id"], "user_exam_id": user_exam_id,
-               "sequences": sequences, "keen_created_at": keen_text, "certification": certification, "keen_id": keen_id, "exam_name": exam["name"]}
+               "sequences": sequences, "keen_created_at": keen_text, "certification": exam["certification"], "keen_id": keen_id, "exam_name": exam["name"]}
     attempt_row = [keen_id, user_exam_id, exam["id"], exam["name"], started_text, keen_text, keen_text,
-                   None if certification is None else False, 1, 1, exam["sequence"], *count_columns, total]
+                   None if exam["certification"] is None else False, 1, 1, exam["sequence"], *count_columns, total]
     return message, attempt_row, question_rows, option_rows
 
 
@@ -169,16 +170,21 @@ def deliveries(rng, messages):
     catalogue = Catalogue(rng)
     again = []  # heap of (position, number, message): what will be delivered once more
     number = itertools.count()
-    block_left, clock = 0, BEGIN
+    block_left, clock, exam = 0, BEGIN, None
     for position in range(messages):
         if again and again[0][0] <= position:
             yield heapq.heappop(again)[2], None
             continue
         if block_left == 0:  # another block of time, in no order
-            block_left, clock = rng.randint(3, 40), rng.uniform(BEGIN, END - 86400)
+            block_left, clock, exam = rng.randint(3, 40), rng.uniform(BEGIN, END - 86400), None
         block_left -= 1
-        clock += rng.expovariate(1 / 150)
-        message, *rows = make_attempt(rng, catalogue.pick(rng), clock)
+        again_at_once = exam is not None and rng.random() < 0.43
+        took = min(25_000, max(1.1, rng.lognormvariate(3.3 if again_at_once else 4.6, 0.9)))
+        if again_at_once:
+            clock += rng.uniform(2, 55) + took
+        else:
+            exam, clock = catalogue.pick(rng), clock + rng.expovariate(1 / 150)
+        message, *rows = make_attempt(rng, exam, clock, took)
         if rng.random() < 20 / 3242:
             for _ in range(1 if rng.random() < 0.1 else 2):
                 heapq.heappush(again, (position + rng.randint(2, max(3, min(2500, messages // 2))), next(number), message))
@@ -206,7 +212,7 @@ class Truth:
         self.numbers["without_counts"] += "counts" not in message["sequences"]
         for row in question_rows:
             if row[5] is not None:
-                seen = self.by_question.setdefault(row[4], [0, 0])
+                seen = self.by_question.setdefault((message["exam_name"], row[4]), [0, 0])
                 seen[0] += 1
                 seen[1] += row[5] == "correct"
 
@@ -219,7 +225,7 @@ class Truth:
             "most_common": {"attempts": most, "exam_names": sorted(n for n, c in names.items() if c == most)},
             "least_common": {"attempts": least, "exam_names": sorted(n for n, c in names.items() if c == least)},
             "attempts_by_exam_name": dict(sorted(names.items())),
-            "results_by_question_id": {key: {"answers": n, "correct": right} for key, (n, right) in sorted(self.by_question.items())},
+            "results_by_question": [{"exam_name": name, "question_id": key, "answers": n, "correct": right} for (name, key), (n, right) in sorted(self.by_question.items())],
         }
 
 
