@@ -164,7 +164,10 @@ sql: ensure-up ## an interactive spark-sql with the tables already there
 ##@ Stopping, testing, cleaning
 .PHONY: down
 down: ## stop what `up` started; the data stay
-	@if [ "$$STACK" != local ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; else echo "nothing was started from $$RUN_DIR"; fi
+	@$(ENV) --check
+	@if [ "$$STACK" = docker ]; then $(ENV) python scripts/stack.py down; \
+	elif [ "$$STACK" = cluster ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; \
+	else echo "nothing was started from $$RUN_DIR"; fi
 
 .PHONY: test
 test: setup ## all tests, on a real stack of their own beside a running one
@@ -176,6 +179,7 @@ test-faults: setup ## kill everything while it works, fill the disk, lose record
 
 .PHONY: test-docker
 test-docker: ## the stack in containers: it must hold what the local one holds, row by row; CLUSTER=1: the cluster and three kills too
+	@STACK=local CLUSTER= $(ENV) --check
 	@STACK=local CLUSTER= scripts/setup.sh --quiet
 	STACK=local CLUSTER= $(ENV) scripts/test.sh $(if $(CLUSTER),,-m "not cluster") tests/docker
 

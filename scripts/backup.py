@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from kafka import KafkaProducer, TopicPartition
 
 import feed
+import kafka_client
 
 FORMAT = 1
 FOLDER = feed.table_path("")[:-1].removeprefix(feed.HDFS)
@@ -104,7 +105,9 @@ def backup(path):
     try:
         with open(new, "wb") as out:
             with tarfile.open(fileobj=out, mode="w") as archive:
-                add(archive, "manifest.json", json.dumps(manifest, indent=1).encode())
+                text = json.dumps(manifest, indent=1).encode()
+                add(archive, "manifest.json", text)
+                sums.append(f"{hashlib.sha256(text).hexdigest()}  manifest.json\n")
                 for name, size in files:
                     info = tarfile.TarInfo("feed/" + name.removeprefix(FOLDER + "/"))
                     info.size, info.mode, info.mtime = size, 0o600, int(time.time())
@@ -141,7 +144,7 @@ def read_manifest(path):
 
 
 def unpack(path, manifest):
-    """The feed's files to UNPACKED, each compared with its size and hash."""
+    """The feed's files to UNPACKED, each compared with its hash, and so is the manifest."""
     client, sums, found = feed.hdfs(), {}, {}
     client.delete(UNPACKED, recursive=True)
     more = progress(sum(manifest["files"].values()), "read")
@@ -151,18 +154,21 @@ def unpack(path, manifest):
                 data = archive.extractfile(member)
                 name = member.name.removeprefix("feed/")
                 if member.name == "SHA256SUMS":
-                    sums = {line.split("  ", 1)[1].removeprefix("feed/"): line.split("  ", 1)[0] for line in data.read().decode().splitlines()}
+                    sums = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in data.read().decode().splitlines()}
+                elif member.name == "manifest.json":
+                    found[member.name] = hashlib.sha256(data.read()).hexdigest()
                 elif member.name.startswith("feed/") and name in manifest["files"] and ".." not in name.split("/"):
                     reader = Hashed(data, more)
                     with client.create(f"{UNPACKED}/{name}", hdfs_native.WriteOptions(overwrite=True)) as out:
                         while chunk := reader.read(CHUNK):
                             out.write(chunk)
-                    found[name] = reader.hash.hexdigest()
-    except (tarfile.TarError, EOFError) as error:
+                    found[member.name] = reader.hash.hexdigest()
+    except (tarfile.TarError, EOFError, ValueError, IndexError) as error:
         damaged(path, str(error))
-    if set(found) != set(manifest["files"]) or found != sums:
-        different = sorted(name for name in manifest["files"] if found.get(name) is None or found[name] != sums.get(name))
-        damaged(path, f"{len(different)} of its {len(manifest['files'])} files are missing or changed, the first is {different[0] if different else 'SHA256SUMS'}")
+    wanted = {"manifest.json", *(f"feed/{name}" for name in manifest["files"])}
+    if set(found) != wanted or found != sums:
+        different = sorted(name for name in wanted if found.get(name) is None or found[name] != sums.get(name))
+        damaged(path, f"{len(different)} of its {len(wanted)} files are missing or changed, the first is {different[0] if different else 'SHA256SUMS'}")
 
 
 def damaged(path, why):
@@ -215,7 +221,7 @@ def send_again(manifest):
         compare(ledger, holes, landed)
         total, sent = sum(max(0, end - ends[partition]) for partition, end in landed.items()), 0
         more, waiting = progress(total, "sent", "records", 1), []
-        producer = KafkaProducer(bootstrap_servers=feed.KAFKA, acks="all", enable_idempotence=True, linger_ms=20, batch_size=2**18, max_request_size=2 * 2**20)
+        producer = KafkaProducer(bootstrap_servers=feed.KAFKA, acks="all", enable_idempotence=True, linger_ms=20, batch_size=2**18, max_request_size=2 * 2**20, **kafka_client.for_python())
 
         def settle():
             for partition, offset, future in waiting:

@@ -85,6 +85,7 @@ up() {
   for pair in $KNOB_ORIGINS; do # each knob in force, and where it came from
     name=${pair%%=*} origin=${pair#*=} value=${!name-}
     case $origin in file) origin='default' ;; command_line) origin='make' ;; environment*) origin='environment' ;; esac
+    [ "$name" != DATA_URL ] || value=$(without_secrets "$value")
     [ -z "$value" ] || printf '  %-12s %-62s %s\n' "$name" "$value" "$origin"
   done
   run "${compose[@]}" up -d >"$own/logs/up.log" 2>&1 || { tail -n 20 "$own/logs/up.log" >&2
@@ -106,7 +107,7 @@ up() {
 
 # Runs a command in a container like that of the service spark: same network, addresses, memory and user.
 in_container() {
-  local spark path data option
+  local spark path data option addresses
   spark=$(containers | awk '$1 == "spark" {print $2}')
   [ -n "$spark" ] || die 1 "the stack does not run" "there is no container of the service spark in project $project" "make up STACK=docker${CLUSTER:+ CLUSTER=1}"
   own_folder
@@ -120,14 +121,21 @@ in_container() {
   case $data in "$PWD"/*) mkdir -p "$(dirname "$data")"
     if [ "$(id -u)" = 0 ]; then chmod g+rwx "$(dirname "$data")"; for path in "$data"*; do [ ! -f "$path" ] || chmod g+r "$path"; done; fi ;;
   esac
-  for path in "$(realpath -m "${BACKUP:-$data}")" "$data" "$(realpath "$data" 2>/dev/null || true)" $(tr ' ' '\n' <<<"$DATA_URL" | sed -n 's#^file://##p'); do
-    case $path in ''|"$PWD"/*) continue ;; esac
-    if [ "$(dirname "$path")" != / ] && [ -d "$(dirname "$path")" ]; then options+=(--volume "$(dirname "$path"):$(dirname "$path")")
-    elif [ -e "$path" ]; then options+=(--volume "$path:$path"); fi
+  read -ra addresses <<<"$DATA_URL"
+  for path in "$(realpath -m "${BACKUP:-$data}")" "$data" "$(realpath "$data" 2>/dev/null || true)" "${addresses[@]/#file:\/\//}"; do
+    case $path in "$PWD"/*) continue ;; /*) ;; *) continue ;; esac
+    # Its folder, for what lies beside it and for what is to be made; but not one that would hide the image's own.
+    case $(dirname "$path") in
+      /|/bin*|/dev*|/etc*|/home|/lib*|/opt|/opt/pipeline*|/proc*|/run*|/sbin*|/sys*|/usr*|/var) [ ! -e "$path" ] || options+=(--volume "$path:$path") ;;
+      *) [ ! -d "$(dirname "$path")" ] || options+=(--volume "$(dirname "$path"):$(dirname "$path")") ;;
+    esac
   done
   # The service's own addresses, then the knobs, then what is another path here.
   while read -r option; do options+=(--env "$option"); done < <(docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$spark" | grep -E '^(STACK|KAFKA|HDFS|HDFS_COPIES)=')
-  for option in TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS SPARK_MASTER WAREHOUSE KNOB_ORIGINS TRACE; do options+=(--env "$option=${!option-}"); done
+  for option in TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS SPARK_MASTER WAREHOUSE KNOB_ORIGINS TRACE; do
+    export "$option=${!option-}" # by the environment: everybody on this machine can read the arguments of a process
+    options+=(--env "$option")
+  done
   options+=(--env CLUSTER= --env CLIENT_CONF= --env "RUN_DIR=$own" --env "HOME=$own/home" --env "STACK_KNOBS= STACK=docker${CLUSTER:+ CLUSTER=1}" --env "TERM=${TERM:-dumb}" --env "COLUMNS=${COLUMNS:-}")
   exec docker run "${options[@]}" "$image" "$PWD/scripts/env.sh" "$@"
 }

@@ -46,8 +46,8 @@ else
 fi
 check SPARK_MASTER '^(local(\[([1-9][0-9]*|\*)(,[1-9][0-9]*)?\])?|yarn|(spark|k8s)://[A-Za-z0-9:/.,_-]+)$' 'local[*], spark://HOST:PORT, yarn or k8s://HOST:PORT'
 check WAREHOUSE '^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$' 'an absolute path of letters, digits, . _ -'
-check CLIENT_CONF '^([A-Za-z0-9_./+@=-]+)?$' 'a folder: a path of letters, digits and . _ / + @ = -'
-check RUN_DIR '^[A-Za-z0-9_./+@=-]+$' 'a path of letters, digits and . _ / + @ = -'
+check CLIENT_CONF '^([A-Za-z0-9_./][A-Za-z0-9_./+@=-]*)?$' 'a folder: a path of letters, digits and . _ / + @ = -'
+check RUN_DIR '^[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*$' 'a path of letters, digits and . _ / + @ = -'
 unset LC_ALL
 
 # A path that a Java class path or an HDFS URI cannot hold would fail later and less clearly.

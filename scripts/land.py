@@ -10,7 +10,6 @@ finds its children, and the ledger's end is where landing stands.
 """
 import json
 import os
-import sys
 import time
 import uuid
 
@@ -150,14 +149,18 @@ def forget_unfinished(spark, landed):
     sweep(spark)
 
 
+def wait_for_readers():
+    print(f"  {READERS_PAUSE_S} s for readers who opened attempts that are gone now, and are about to open their children", flush=True)
+    time.sleep(READERS_PAUSE_S)
+
+
 def sweep(spark):
     """Deletes the children that have no attempt, if there are any: they may have had one a moment ago."""
     attempts = tables_of(spark, "attempts").toDF()
     orphans = {child: tables_of(spark, child).toDF().select("keen_id").distinct().join(attempts, "keen_id", "left_anti") for child in ("questions", "options")}
     orphans = {child: frame for child, frame in orphans.items() if not frame.isEmpty()}
     if orphans:
-        print(f"  {READERS_PAUSE_S} s for readers who opened attempts that are gone now, and are about to open their children", flush=True)
-        time.sleep(READERS_PAUSE_S)
+        wait_for_readers()
     for child, frame in orphans.items():
         tables_of(spark, child).alias("child").merge(frame.alias("orphan"), "child.keen_id = orphan.keen_id").whenMatchedDelete().execute()
 
@@ -178,15 +181,13 @@ def land():
         import reprocess
         print(f"a make reprocess of feed {feed.TOPIC} was cut off: it comes first", flush=True)
         reprocess.rebuild()
+    tables.check_none_is_gone()
     landed = feed.landed_offsets()
     topic_id, ends, expired = check_topic(landed)
     new = sum(end - max((landed or {}).get(partition, 0), expired.get(partition, (0, 0))[1]) for partition, end in ends.items())
     if landed is not None and new == 0 and not expired:
         print(f"nothing new: all {sum(ends.values()):,} records of topic {feed.TOPIC} are landed already")
         return
-    gone = [name for name in tables.TABLES if landed and feed.open_table(name) is None]
-    if gone:
-        raise feed.Failure(f"of feed {feed.TOPIC} the table {' and '.join(gone)} is gone, the ledger is there", f"looked in {feed.table_path('')}", f"make reprocess TOPIC={feed.TOPIC} makes it anew from the ledger; then: make land")
     print(f"{new:,} new records of topic {feed.TOPIC}, to {feed.table_path('')}", flush=True)
     if landed is None:  # a checkpoint without its ledger would skip what it counted
         feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)

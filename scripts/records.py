@@ -5,7 +5,8 @@ Run by: make publish (make validate reads by it too)
 
 FILE is a JSON array, or holds one record a line. A line goes out byte for byte; an element of an array too, but for
 its line ends, which become blanks (a text in JSON cannot hold one). Memory is flat at any size. A record that cannot
-be read is named by its number (of the line, or of the element) on standard error, the rest goes out, and the exit is 3.
+be read is named by its number (of the line, or of the element) on standard error, the rest goes out, and the exit is 3; but
+where an element of an array is broken off or no JSON, nobody can tell where the next begins: what follows cannot be found.
 Progress is shown for large files.
 """
 import codecs
@@ -18,6 +19,8 @@ CHUNK = 2**20
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 # kcat and the broker take 1,000,000 bytes with the key; a little is left for that.
 LARGEST = 990_000
+# An element of an array that has no end by then is taken for a broken one: to look on would take all memory.
+LONGEST_ELEMENT = 64 * 2**20
 # An element of an array ends where its brackets close, however deep: landing says what is too deep.
 sys.setrecursionlimit(20_000)
 
@@ -55,7 +58,8 @@ def _lines(file):
 
 
 def _array_elements(file):
-    decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+    # Numbers as text: nobody looks at them here, and Python reads no integer of more than 4,300 digits.
+    decoder, utf8 = json.JSONDecoder(parse_int=str, parse_float=str), codecs.getincrementaldecoder("utf-8")()
     text, at, number, ended = "", 0, 0, False
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
@@ -71,7 +75,7 @@ def _array_elements(file):
             if end == len(text) and not ended:  # a number at the end of what was read may go on
                 raise ValueError
         except (ValueError, RecursionError) as error:
-            if not ended and not isinstance(error, RecursionError):
+            if not ended and not isinstance(error, RecursionError) and len(text) - at < LONGEST_ELEMENT:
                 # More is needed. As much again as is there: an element is scanned a few times at most, whatever its size.
                 chunk = file.read(max(CHUNK, len(text) - at))
                 ended = not chunk
@@ -96,7 +100,7 @@ def _checked(record):
     if too_large(record):
         return None, too_large(record)
     try:
-        json.loads(record.decode("utf-8"))
+        json.loads(record.decode("utf-8"), parse_int=str, parse_float=str)
     except UnicodeDecodeError as error:
         return None, f"it is not UTF-8: byte {error.start} is 0x{record[error.start]:02x}"
     except ValueError as error:

@@ -4,10 +4,10 @@ Run by: make reprocess
     scripts/env.sh python scripts/reprocess.py
 
 What was accepted stays the accepted one of its keen_id as long as it is valid. Readers go on meanwhile. All is worked
-out beside the tables first; then each is replaced by one commit: the children, which still hold the rows of attempts
-that the new rules drop, then `attempts`, then the ledger's verdicts. So whoever opens `attempts` first, the old or the
-new, finds every child. Last, the dropped children go. A run that was cut off is begun again by the next
-make reprocess or make land.
+out beside the tables first. Attempts whose accepted message is another one now go from `attempts`, until their children
+are exchanged. Then each table is replaced by one commit: the children, which still hold the rows of attempts that the new
+rules drop, then `attempts`, then the ledger's verdicts. So whoever opens `attempts` first, the old or the new, finds every
+child. Last, the dropped children go. A run that was cut off is begun again by the next make reprocess or make land.
 """
 import time
 import uuid
@@ -68,8 +68,7 @@ def rebuild():
     topic_id, messages = delta.metadata().configuration.get(feed.TOPIC_ID), delta.count()
     begin = time.monotonic()
     print(f"{messages:,} messages of the ledger of feed {feed.TOPIC}, judged again; readers find the old version until it is done", flush=True)
-    feed.hdfs().delete(STAGING.removeprefix(feed.HDFS), recursive=True)
-    feed.hdfs().mkdirs(STAGING.removeprefix(feed.HDFS))
+    feed.hdfs().mkdirs(STAGING.removeprefix(feed.HDFS))  # and stays, with what a run that was cut off left in it: the next must know of that
     land.create_tables(topic_id)  # those that somebody removed
     spark = tables.session("reprocess", messages)
     land.ship_verdict(spark)
@@ -83,7 +82,11 @@ def rebuild():
                      .where(land.any_of([~F.col(name).eqNullSafe(F.col(f"old_{name}")) for name in VERDICT])), "changes")
     print(f"  judged        {time.monotonic() - begin:>8.1f} s", flush=True)
 
-    accepted = judged.where("status = 'accepted'").select("keen_id")
+    accepted = judged.where("status = 'accepted'").select("keen_id", *(F.col(name).alias(f"new_{name}") for name in (*PLACE, "content_hash")))
+    exchanged = staged(table("attempts").join(accepted, "keen_id").where(land.any_of([~F.col(name).eqNullSafe(F.col(f"new_{name}")) for name in (*PLACE, "content_hash")])).select("keen_id"), "exchanged")
+    if not exchanged.isEmpty():
+        land.tables_of(spark, "attempts").alias("old").merge(exchanged.alias("other"), "old.keen_id = other.keen_id").whenMatchedDelete().execute()
+        land.wait_for_readers()
     rows_of = {"options": transform.option_rows, "questions": transform.question_rows, "attempts": transform.attempt_rows}
     for name, rows in rows_of.items():
         new = rows(judged)

@@ -56,7 +56,7 @@ class Service:
         self.pid_file = RUN_DIR / "pids" / name
 
     def process(self):
-        """The running process that `up` started, or None. A pid file of another life is removed."""
+        """The running process that `up` started, or None; what a pid file of another life names is not it."""
         try:
             process = psutil.Process(self.noted()[0])
             # A pid alone could, after a power cut, belong to somebody else.
@@ -77,10 +77,10 @@ class Service:
                 raise Failure(f"port {port} is taken, {self.name} cannot have it", f"it comes from {origin}, and is held by {holder}",
                               "stop that program, or choose other ports: make up KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
         with open(self.log, "ab") as log:
-            child = subprocess.Popen(
+            self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
-        write_atomically(self.pid_file, " ".join(map(str, [child.pid, *self.ports])))
+        write_atomically(self.pid_file, " ".join(map(str, [self.child.pid, *self.ports])))
 
     def listens(self):
         """Whether each of its ports takes a connection."""
@@ -288,11 +288,14 @@ def probe_spark():
     raise OSError("; ".join(errors))
 
 
-def find(quiet):
-    """STACK=cluster: asks each service whether it answers, and says what it found. Starts nothing."""
+def find(quiet, names=()):
+    """STACK=cluster: asks each service (or only HDFS, when names has no kafka in it) whether it answers, and says what
+    it found. Starts nothing."""
     if not quiet and not os.environ.get("PIPELINE_INSTALLED"):
         print_knobs()
     for name, knob, probe in (("kafka", "KAFKA", probe_kafka), ("hdfs", "HDFS", probe_hdfs), ("spark", "SPARK_MASTER", probe_spark)):
+        if name == "kafka" and names and "kafka" not in names:
+            continue
         said = {"error": "no answer at all"}
         # In a thread of its own: some clients go on trying for minutes.
         asking = threading.Thread(target=ask, args=[probe, said], daemon=True)
@@ -340,9 +343,10 @@ def up(quiet, names):
             for service, event in list(ready.items()):
                 if event.wait(0.05):
                     how = f"answered after {time.monotonic() - begin:.1f} s" if service in started else "was running, and answers"
-                    print(f"  {service.name:<9} {service.address:<27} pid {service.process().pid:<8} {how}", flush=True)
+                    print(f"  {service.name:<9} {service.address:<27} pid {service.noted()[0]:<8} {how}", flush=True)
                     del ready[service]
-                elif not service.process():
+                # One that was just started is a shell at first, before it becomes the server.
+                elif service.child.poll() is not None if service in started else not service.process():
                     service.fail("ended while it was starting")
                 elif time.monotonic() - begin > START_LIMIT_S:
                     service.fail(f"did not answer within {START_LIMIT_S} s: {service.last_error}")
@@ -420,5 +424,5 @@ if __name__ == "__main__":
     parser.add_argument("--quiet", action="store_true", help="up: say nothing when all of it runs already")
     arguments = parser.parse_args()
     with report_failures():
-        {"up": lambda: up(arguments.quiet, arguments.services) if LOCAL else find(arguments.quiet),
+        {"up": lambda: up(arguments.quiet, arguments.services) if LOCAL else find(arguments.quiet, arguments.services),
          "down": down, "status": status, "serve": lambda: serve(*arguments.services)}[arguments.verb]()

@@ -62,7 +62,7 @@ TABLES = {
         ("user_exam_id*", TEXT, "the source's id of this user's sitting of the exam"),
         ("base_exam_id*", TEXT, "the exam"),
         ("exam_name*", TEXT, "the exam's name; not unique: some names belong to two exams"),
-        ("started_at*", TIME, "when the user began, by the user's clock"),
+        ("started_at*", TIME, "when the attempt began; agrees with the collector's clock"),
         ("keen_timestamp*", TIME, "when the attempt ended, by the collector's clock"),
         ("keen_created_at*", TIME, "when the collector stored the event"),
         ("certification", BOOL, "the source's text true or false, or null"),
@@ -128,6 +128,20 @@ def cause(error):
         if process and isinstance(error, (Py4JError, OSError)):
             return f"Spark's JVM ended with {process.wait(1)}: killed, or out of memory"
     return feed.cause(error)
+
+
+def check_none_is_gone():
+    """A Failure when some of the feed's tables are there and others not. (Those that land has just made hold no rows yet: a
+    landing that was killed meanwhile makes the others.)"""
+    there = {name: table for name in TABLES if (table := feed.open_table(name))}
+    gone = " and ".join(name for name in TABLES if name not in there)
+    if gone and "messages" in there and feed.landed_offsets():
+        raise feed.Failure(f"of feed {feed.TOPIC} the table {gone} is gone, the ledger is there", f"looked in {feed.table_path('')}",
+                           f"make reprocess TOPIC={feed.TOPIC} makes it anew from the ledger; then: make land")
+    if gone and "messages" not in there and any(table.version() > 0 for table in there.values()):
+        folder = feed.table_path("")[:-1]
+        raise feed.Failure(f"of feed {feed.TOPIC} the ledger (table messages) is gone, {' and '.join(there)} there", f"looked in {feed.table_path('')}",
+                           f"move it aside: make shell, then: hadoop fs -mv {folder} {folder}_old; then make restore TOPIC={feed.TOPIC}, if there is a backup, or make land TOPIC={feed.TOPIC}, which lands the topic anew")
 
 
 def registration():

@@ -69,6 +69,7 @@ _MADE = {
     "a-name-of-100000-characters": good(keen_id="made-2", exam_name="Learning Git " * 7693),
     "900-kilobytes-of-questions": _many_questions("made-3"),
     "900-kilobytes-in-an-unknown-field": padded(900_000, "made-4"),
+    "a-number-of-5000-digits-in-an-unknown-field": good(keen_id="made-5", big=0).replace(b'"big": 0', b'"big": ' + b"7" * 5000),
 }
 
 
