@@ -16,10 +16,12 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
+import traceback
 
 import deltalake
 import hdfs_native
@@ -28,7 +30,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 import conftest
-from oracle import broken_promises, by, truth_rows, verdicts, without
+from oracle import RESULT, broken_promises, by, truth_rows, verdicts, without
 
 SEED, KILLS = int(os.environ["SEED"]), int(os.environ["KILLS"])
 TABLES = ["options", "questions", "attempts", "messages"]  # in the order in which a batch writes them
@@ -82,6 +84,21 @@ class Feed:
         kcat = ["kcat", "-P", "-b", self.stack.kafka, "-t", self.topic, "-K", "\t", "-Z", "-X", "enable.idempotence=true", "-X", "acks=all", *arguments]
         subprocess.run(kcat, input=b"".join(key_of(m) + b"\t" + m + b"\n" for m in messages), check=True, timeout=LIMIT_S, stderr=subprocess.DEVNULL)
         self.sent += messages
+
+    def send_spoiled_and_right(self):
+        """A message that no rule of today accepts (a question of it is gone, and a result is no known word), and behind it
+        the right one under the same id. Returns (the id, offset of the spoiled one, offset of the right one); for topics of one partition."""
+        for message, truth in self.fresh:
+            if truth["attempt"]:
+                self.truth[truth["keen_id"]] = truth  # though it is not sent: a repeat of it may be, later
+                if len(truth["questions"]) > 1 and truth["questions"][0][RESULT] is not None:
+                    break
+        spoiled = json.loads(message)
+        spoiled["sequences"]["questions"].pop()
+        spoiled["sequences"]["questions"][0]["user_result"] = "nonsense"
+        at = self.ends()[0]
+        self.send([json.dumps(spoiled, ensure_ascii=False).encode(), message])
+        return truth["keen_id"], at, at + 1
 
     def records(self):
         """What Kafka holds of the topic: partition, offset, timestamp, key, value."""
@@ -152,24 +169,71 @@ def check_equal_to_quiet(feed, quiet):
 
 
 class Reader(threading.Thread):
-    """Opens `attempts` and then its children, over and over, through every fault: invariant 4."""
+    """Opens `attempts` and then its children, over and over, through every fault: invariant 4. may_refuse: HDFS may be
+    out of order while its servers live (a full disk), and only what was read counts."""
 
-    def __init__(self, stack):
+    REFUSED_S, STARTING_S = 30, 60  # a server that has just begun may refuse for as long as `make up` would wait for it
+    LAST_ROUND_S = 45
+
+    def __init__(self, stack, *topics, may_refuse=False):
         super().__init__(daemon=True)
-        self.stack, self.topics, self.broken, self.reads, self.unreadable, self.ended = stack, [], [], collections.Counter(), 0, threading.Event()
+        self.stack, self.topics, self.may_refuse = stack, list(topics), may_refuse
+        self.broken, self.reads, self.unreadable, self.ended = [], collections.Counter(), 0, threading.Event()
+        self.refused = {}  # {topic: (HDFS's servers, since when they refuse it, their start not counted)}
+        self.last_error, self.died, self.hung, self.last_round = {}, None, False, set()
 
     def run(self):
-        while not self.ended.wait(0.5):
+        try:
+            while not self.ended.wait(0.5):
+                for topic in list(self.topics):
+                    self.read(topic)
+            # The faults are over: now every topic must be readable.
+            limit = time.monotonic() + self.LAST_ROUND_S
             for topic in list(self.topics):
-                try:
-                    found = [deltalake.DeltaTable(f"{self.stack.hdfs}/warehouse/{topic}/{name}").to_pyarrow_table(columns=columns) for name, columns in (
-                        ("attempts", ["keen_id", "question_count"]), ("questions", ["keen_id", "question_position", "option_count"]),
-                        ("options", ["keen_id", "question_position", "option_position"]))]
-                except Exception:  # the stack is down, or the tables are not there yet
-                    self.unreadable += 1
-                    continue
-                self.broken += [f"{topic}: {what}" for what in broken_promises(*found)]
-                self.reads[topic] += found[0].num_rows > 0
+                while not self.read(topic) and time.monotonic() < limit:
+                    time.sleep(0.5)
+        except BaseException:
+            self.died = traceback.format_exc()
+
+    def read(self, topic):
+        """True when the topic's tables were read, and there was something in them."""
+        ending, servers = self.ended.is_set(), self.servers()
+        try:
+            found = [deltalake.DeltaTable(f"{self.stack.hdfs}/warehouse/{topic}/{name}").to_pyarrow_table(columns=columns) for name, columns in (
+                ("attempts", ["keen_id", "question_count"]), ("questions", ["keen_id", "question_position", "option_count"]),
+                ("options", ["keen_id", "question_position", "option_position"]))]
+        except Exception as error:  # the stack is down, or the tables are not there yet; or they are broken
+            self.unreadable += 1
+            self.last_error[topic] = f"{type(error).__name__}: {error}"[:500]
+            self.note_refusal(topic, servers, error)
+            return False
+        self.refused.pop(topic, None)
+        self.broken += [f"{topic}: {what}" for what in broken_promises(*found)]
+        self.reads[topic] += found[0].num_rows > 0
+        if ending and found[0].num_rows:
+            self.last_round.add(topic)
+        return found[0].num_rows > 0
+
+    def note_refusal(self, topic, servers, error):
+        """It is an excuse that a server is dead or starting. When both of HDFS's lived on, the same ones, through reads
+        that failed for half a minute, then something is missing."""
+        if self.may_refuse or servers is None or servers != self.servers() or isinstance(error, deltalake.exceptions.TableNotFoundError):
+            self.refused.pop(topic, None)
+            return
+        if self.refused.get(topic, (None, 0))[0] != servers:
+            self.refused[topic] = servers, max(time.time(), *(begun + self.STARTING_S for _, begun in servers))
+        elif time.time() - self.refused[topic][1] > self.REFUSED_S:
+            self.broken.append(f"{topic}: not readable for {self.REFUSED_S} s while NameNode and DataNode lived: {self.last_error[topic]}")
+            self.refused.pop(topic)
+
+    def servers(self):
+        """NameNode and DataNode, each by its pid and when it began; None unless both live."""
+        try:
+            pids = self.stack.service_pids()
+            processes = [psutil.Process(pids[name]) for name in ("namenode", "datanode")]
+            return None if any(process.status() == psutil.STATUS_ZOMBIE for process in processes) else [(process.pid, process.create_time()) for process in processes]
+        except (OSError, LookupError, ValueError, psutil.Error):  # a pid file that is missing or half written, a pid of nobody
+            return None
 
     def __enter__(self):
         self.start()
@@ -177,11 +241,14 @@ class Reader(threading.Thread):
 
     def __exit__(self, *_):
         self.ended.set()
-        self.join(60)
+        self.join(self.LAST_ROUND_S + 15)
+        self.hung = self.is_alive()
 
     def check(self):
+        assert not self.died, f"the reader died:\n{self.died}"
         assert not self.broken, self.broken[:5]
-        assert all(self.reads[topic] for topic in self.topics), (self.reads, self.topics)
+        assert not self.hung, f"the reader hangs in a read: {self.reads}, errors before: {self.last_error}"
+        assert set(self.topics) == self.last_round, f"of {self.topics} only {sorted(self.last_round)} could be read after the last fault: {self.last_error}"
 
 
 # --- landings that are watched -------------------------------------------------------------------
@@ -219,7 +286,8 @@ class Landing:
                 try:
                     # Not the shell that becomes it, nor the launcher that works its command out: these have the word in theirs too.
                     if process.name() == "java" and "org.apache.spark.deploy.SparkSubmit" in process.cmdline() and "org.apache.spark.launcher.Main" not in process.cmdline():
-                        self.jvm, self.python = process, process.parent()
+                        self.python = process.parent()
+                        self.jvm = process
                         self.feed.jvms.append(process)
                 except psutil.NoSuchProcess:
                     pass
@@ -245,14 +313,24 @@ class Landing:
     def kill(self, victim):
         """driver: Python and JVM and all, at once; jvm, python: one of them. True when it was at work."""
         at_work = self.process.poll() is None
-        if victim == "driver" or self.jvm is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        else:
-            try:
-                (self.jvm if victim == "jvm" else self.python).kill()
-            except psutil.NoSuchProcess:
+        try:
+            if victim == "driver" or self.jvm is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            elif victim == "jvm":
+                self.jvm.kill()
+            elif self.python is not None:
+                self.python.kill()
+            else:
                 at_work = False
-        return "landed in" not in self.wait() and at_work and self.process.returncode != 0
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            at_work = False
+        return not re.search(r"^(landed|rebuilt) in ", self.wait(), re.MULTILINE) and at_work and self.process.returncode != 0
+
+    def was_too_quick(self):
+        """For a landing that ended before anybody touched it. False, for no kill counts; it must have ended well."""
+        said = self.wait()
+        assert self.process.returncode == 0, f"it failed, and nothing was killed:\n{said}"
+        return False
 
     def wait(self):
         """Its output, once it has ended by itself; never a stack trace."""
@@ -278,15 +356,28 @@ def synthetic_lines(stack, tmp_path, name, seed, at_once=200):
 # --- the kills -----------------------------------------------------------------------------------
 
 DRIVER_STEPS = ["session", "planned", *(step for table in TABLES for step in (f"{table} begun", table)), "checkpoint"]
+TRIES = 5  # a kill that came too late is made again
+
+
+def kill_landing(feed, step, publish=lambda: None, target="land", before=None):
+    """publish(), then a landing, killed at the step; both again while the kill came too late. before: what must not be
+    there yet when it is dead, a path that wait_for knows. Returns what publish() gave when the kill counted."""
+    for _ in range(TRIES):
+        given = publish()
+        landing = Landing(feed, target)
+        if not landing.wait_for(step):
+            landing.was_too_quick()
+        elif landing.kill("driver") and (before is None or landing.listing(before) == landing.before[before]):
+            return given
+        say(f"  {feed.topic}: driver of {target} at {step} came too late, and does not count")
+    raise AssertionError(f"{target} was never at work at {step}")
 
 
 def kill_driver(feed, step, victim):
     """Publishes, lands, and kills the landing at the step. True when it counts."""
     feed.publish()
     landing = Landing(feed)
-    if not landing.wait_for(step):
-        return False
-    return landing.kill(victim)
+    return landing.kill(victim) if landing.wait_for(step) else landing.was_too_quick()
 
 
 def kill_servers(feed, names, step):
@@ -294,17 +385,19 @@ def kill_servers(feed, names, step):
     feed.publish()
     landing = Landing(feed)
     if not landing.wait_for(step):
-        return False
+        return landing.was_too_quick()
     pids = feed.stack.service_pids()
+    at_work = landing.process.poll() is None
     if names == "all":
-        os.killpg(landing.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(landing.process.pid, signal.SIGKILL)
     for name in pids if names == "all" else [names]:
         os.kill(pids[name], signal.SIGKILL)
     feed.stack.make("up")
     said = landing.wait()
     if landing.process.returncode != 0 and names != "all":
         assert "error: " in said, said
-    return True
+    return at_work
 
 
 def kill_publishing(feed, victim, tmp_path):
@@ -313,29 +406,53 @@ def kill_publishing(feed, victim, tmp_path):
     path = tmp_path / f"{feed.topic}-{len(feed.sent)}.jsonl"
     path.write_bytes(b"".join(m + b"\n" for m in messages if key_of(m)))  # a torn line is not sent by publish
     pathlib.Path(f"{path}.truth.json").write_text("{}")
-    before = sum(feed.ends().values())
     half = feed.rng.randrange(1, len(messages) // 2)
     output = path.with_suffix(".out")
-    with open(output, "wb") as out:
+    with contextlib.closing(KafkaConsumer(bootstrap_servers=feed.stack.kafka, enable_auto_commit=False)) as consumer, open(output, "wb") as out:
+        partitions = [TopicPartition(feed.topic, number) for number in consumer.partitions_for_topic(feed.topic)]
+        before = sum(consumer.end_offsets(partitions).values())
         publishing = subprocess.Popen(feed.stack.command("publish", TOPIC=feed.topic, DATA=path), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True,
                                       stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-    limit = time.monotonic() + LIMIT_S
-    while sum(feed.ends().values()) < before + half:
-        assert publishing.poll() is None and time.monotonic() < limit, output.read_text()
-    if victim == "broker":
-        os.kill(feed.stack.service_pids()["kafka"], signal.SIGKILL)
-        at_work = publishing.poll() is None
-        feed.stack.make("up")
-    else:
-        kcats = [p for p in psutil.Process(publishing.pid).children(recursive=True) if p.name() == "kcat"]
-        for kcat in kcats:
-            kcat.kill()
+        limit = time.monotonic() + LIMIT_S
+        while publishing.poll() is None and sum(consumer.end_offsets(partitions).values()) < before + half:
+            assert time.monotonic() < limit, output.read_text()
+        kcats = living_kcats(publishing)
         at_work = bool(kcats)
-    code = publishing.wait(LIMIT_S)
-    assert code == 0 or "error: not all of" in output.read_text(), output.read_text()
+        if at_work and victim == "broker":
+            os.kill(feed.stack.service_pids()["kafka"], signal.SIGKILL)
+            at_work = any(map(lives, kcats))  # it did not end while this looked
+        for kcat in kcats if victim == "kcat" else ():
+            try:
+                kcat.kill()
+            except psutil.NoSuchProcess:
+                at_work = False
+    # Whether it counts or not, all must be well again afterwards.
+    if victim == "broker":
+        feed.stack.make("up")
+    code, said = publishing.wait(LIMIT_S), output.read_text()
+    # Without the broker it may be a step before or after kcat that says so.
+    assert "Traceback" not in said and (code == 0 or kcats and ("error: not all of" if victim == "kcat" else "error: ") in said), said
     feed.stack.make("publish", TOPIC=feed.topic, DATA=path)  # nothing to do, or all of it again
     feed.sent += [m for m in messages if key_of(m)]
-    return at_work
+    return at_work and not (victim == "kcat" and code == 0)
+
+
+def lives(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def living_kcats(publishing):
+    """The kcat of this make publish, while it lives."""
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(publishing.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "kcat" and lives(process):
+                    found.append(process)
+    return found
 
 
 @pytest.mark.timeout(600 + 120 * KILLS)
@@ -354,7 +471,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
     counted, missed, lock = collections.Counter(), collections.Counter(), threading.Lock()
 
     def run(feed, kind, act):
-        for _ in range(5):  # a kill that came too late is made again
+        for _ in range(TRIES):
             if act():
                 with lock:
                     counted[kind] += 1
@@ -365,8 +482,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
                 say(f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at {kind[0]} came too late, and does not count")
         raise AssertionError(f"{kind} was never at work")
 
-    with Reader(stack) as reader:
-        reader.topics += [feed.topic for feed in lanes]
+    with Reader(stack, *(feed.topic for feed in lanes)) as reader:
         # The driver's: two feeds side by side. The servers': one after the other, since both feeds stand on them.
         drivers = [kind for kind in plan if kind[0] in DRIVER_STEPS]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -417,35 +533,40 @@ def tables_of(feed):
 def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_path):
     feed = Feed(stack, "synthetic_again", 3, synthetic_lines(stack, tmp_path, "again", SEED), random.Random(SEED))
     landed = []  # {partition: end} at each batch
-    first = feed.next_messages(20)
-    feed.send(first + first[:5])                      # the same later in the same batch
-    for partition in ("1", "2"):                      # in other partitions
-        feed.send(first[5:9], "-p", partition)
-    landing = Landing(feed)
-    assert landing.wait_for("planned") and landing.kill("driver")
-    landed.append(feed.ends())
-    feed.send(first)                                  # in a later batch of the same run: the cut-off one comes first
-    both = [Landing(feed), Landing(feed)]
-    said = [landing.wait() for landing in both]
-    assert sorted(landing.process.returncode == 0 for landing in both) == [False, True], said
-    assert sum(f"error: feed {feed.topic} is being written already" in text and "land.py, pid" in text for text in said) == 1, said
-    assert sum(len(re.findall(r"^ +\d+  \d+: \d+-", text, re.MULTILINE)) for text in said) == 2  # two batches
-    landed.append(feed.ends())
-    # In another run: the same file by two publishers at once, its last line torn; then mended.
-    messages = [message for message in first if key_of(message)] + [m for m in feed.next_messages(20) if key_of(m)]
-    path = tmp_path / "again-file.jsonl"
-    pathlib.Path(f"{path}.truth.json").write_text("{}")
-    path.write_bytes(b"\n".join(messages)[:-30])
-    publishers = [subprocess.Popen(stack.command("publish", TOPIC=feed.topic, DATA=path, FORCE=1), cwd=conftest.ROOT, env=conftest.clean_environment(), text=True,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
-    for publisher in publishers:
-        assert f"record {len(messages)}: it is not JSON" in publisher.communicate(timeout=LIMIT_S)[0] and publisher.returncode != 0
-    path.write_bytes(b"\n".join(messages) + b"\n")
-    stack.make("publish", TOPIC=feed.topic, DATA=path)
-    feed.sent += messages * 3
-    feed.sent.remove(messages[-1])
-    feed.sent.remove(messages[-1])
-    stack.make("land", TOPIC=feed.topic)
+
+    def publish():
+        first = feed.next_messages(20)
+        feed.send(first + first[:5])                  # the same later in the same batch
+        for partition in ("1", "2"):                  # in other partitions
+            feed.send(first[5:9], "-p", partition)
+        landed.append(feed.ends())
+        return first
+
+    with Reader(stack, feed.topic) as reader:
+        first = kill_landing(feed, "planned", publish, before="_checkpoint/commits")
+        feed.send(first)                              # in a later batch of the same run: the cut-off one comes first
+        both = [Landing(feed), Landing(feed)]
+        said = [landing.wait() for landing in both]
+        assert sorted(landing.process.returncode == 0 for landing in both) == [False, True], said
+        assert sum(f"error: feed {feed.topic} is being written already" in text and "land.py, pid" in text for text in said) == 1, said
+        assert sum(len(re.findall(r"^ +\d+  \d+: \d+-", text, re.MULTILINE)) for text in said) == 2  # two batches
+        landed.append(feed.ends())
+        # In another run: the same file by two publishers at once, its last line torn; then mended.
+        messages = [message for message in first if key_of(message)] + [m for m in feed.next_messages(20) if key_of(m)]
+        path = tmp_path / "again-file.jsonl"
+        pathlib.Path(f"{path}.truth.json").write_text("{}")
+        path.write_bytes(b"\n".join(messages)[:-30])
+        publishers = [subprocess.Popen(stack.command("publish", TOPIC=feed.topic, DATA=path, FORCE=1), cwd=conftest.ROOT, env=conftest.clean_environment(), text=True,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
+        for publisher in publishers:
+            assert f"record {len(messages)}: it is not JSON" in publisher.communicate(timeout=LIMIT_S)[0] and publisher.returncode != 0
+        path.write_bytes(b"\n".join(messages) + b"\n")
+        stack.make("publish", TOPIC=feed.topic, DATA=path)
+        feed.sent += messages * 3
+        feed.sent.remove(messages[-1])
+        feed.sent.remove(messages[-1])
+        stack.make("land", TOPIC=feed.topic)
+    reader.check()
     records, accepted = feed.check(order=lambda r: (next((n for n, ends in enumerate(landed) if r.offset < ends[r.partition]), len(landed)), r.timestamp, r.partition, r.offset))
     say(f"  {records} records, {accepted} attempts: every repeat is known as one, in each of the seven ways")
 
@@ -455,12 +576,14 @@ def test_records_gone_before_they_were_landed_and_a_topic_made_anew(stack, tmp_p
     feed = Feed(stack, "synthetic_gone", 1, synthetic_lines(stack, tmp_path, "gone", SEED), random.Random(SEED))
     feed.publish(20)
     stack.make("land", TOPIC=feed.topic)
-    end = feed.ends()[0]
-    feed.publish(20)
-    with Reader(stack) as reader:
-        reader.topics.append(feed.topic)
-        landing = Landing(feed)
-        assert landing.wait_for("attempts") and landing.kill("driver")  # and of the batch that was cut off, a part is lost
+
+    def publish():
+        end = feed.ends()[0]  # up to here all is landed, by the landings whose kill came too late, too
+        feed.publish(20)
+        return end
+
+    with Reader(stack, feed.topic) as reader:
+        end = kill_landing(feed, "attempts", publish, before="messages/_delta_log")  # and of the batch that was cut off, a part is lost
         records = feed.records()
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
             admin.delete_records({TopicPartition(feed.topic, 0): end + 10})
@@ -492,12 +615,13 @@ def test_records_gone_before_they_were_landed_and_a_topic_made_anew(stack, tmp_p
     feed.check()
 
 
-def leave_as_an_older_version_would(feed):
-    """The tables as other rules would have made them. Returns the place of a second delivery that was taken for the first."""
+def leave_as_an_older_version_would(feed, keen_id, spoiled_at, right_at):
+    """The tables as other rules would have made them. keen_id: that of a message of which a spoiled form was sent before
+    it. Returns the place of a second delivery that was taken for the first."""
     table = {name: deltalake.DeltaTable(f"{feed.stack.hdfs}/warehouse/{feed.topic}/{name}") for name in TABLES}
     rows = tables_of(feed)
     mentioned = {row["reason"].rsplit(": ", 1)[1] for row in rows["messages"] if (row["reason"] or "").startswith(("duplicate_of", "conflicts_with"))}
-    alone = [row for row in rows["attempts"] if f"0-{row['kafka_offset']}" not in mentioned]
+    alone = [row for row in rows["attempts"] if f"0-{row['kafka_offset']}" not in mentioned and row["keen_id"] != keen_id]
     refused, changed, copied = alone[:3]
     # It refused one that is right today,
     table["messages"].update(predicate=f"kafka_offset = {refused['kafka_offset']}", updates={"status": "'rejected'", "reason": "'wrong_type: by an older rule'"})
@@ -509,13 +633,23 @@ def leave_as_an_older_version_would(feed):
     wrong = next(row for row in rows["messages"] if (row["reason"] or "").startswith("not_json"))
     for name in ("options", "questions", "attempts"):
         frame = table[name].to_pyarrow_table()
-        frame = frame.filter([keen_id == copied["keen_id"] for keen_id in frame["keen_id"].to_pylist()])
+        frame = frame.filter([its == copied["keen_id"] for its in frame["keen_id"].to_pylist()])
         for column, value in {"keen_id": "accepted-by-an-older-rule", "kafka_offset": wrong["kafka_offset"]}.items():
             if column in frame.column_names:
                 index = frame.schema.get_field_index(column)
                 frame = frame.set_column(index, frame.schema.field(index), [[value] * frame.num_rows])
         deltalake.write_deltalake(table[name], frame, mode="append")
     table["messages"].update(predicate=f"kafka_offset = {wrong['kafka_offset']}", updates={"status": "'accepted'", "reason": "null", "keen_id": "'accepted-by-an-older-rule'"})
+    # accepted the spoiled one and so refused the right one, which has a question more,
+    its = {row["kafka_offset"]: row for row in rows["messages"] if row["keen_id"] == keen_id}
+    assert (its[spoiled_at]["status"], its[right_at]["status"]) == ("rejected", "accepted") and its[spoiled_at]["reason"].startswith("unknown_result"), its
+    questions = next(row["question_count"] for row in rows["attempts"] if row["keen_id"] == keen_id)
+    table["attempts"].update(predicate=f"keen_id = '{keen_id}'", updates={"kafka_offset": str(spoiled_at), "question_count": str(questions - 1), "content_hash": f"'{its[spoiled_at]['content_hash']}'"})
+    for name in ("questions", "options"):
+        table[name].delete(f"keen_id = '{keen_id}' AND question_position = {questions - 1}")
+    table["questions"].update(predicate=f"keen_id = '{keen_id}' AND question_position = 0", updates={"user_result": "'nonsense'"})
+    table["messages"].update(predicate=f"kafka_offset = {spoiled_at}", updates={"status": "'accepted'", "reason": "null"})
+    table["messages"].update(predicate=f"kafka_offset = {right_at}", updates={"status": "'rejected'", "reason": f"'conflicts_with: 0-{spoiled_at}'"})
     # and took a second delivery for the first, for it came in an earlier batch.
     again = next(row for row in rows["messages"] if row["status"] == "duplicate" and sum(other["keen_id"] == row["keen_id"] for other in rows["messages"]) == 2)
     first = next(row for row in rows["messages"] if row["keen_id"] == again["keen_id"] and row["status"] == "accepted")
@@ -530,22 +664,28 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
     feed = Feed(stack, "synthetic_rules", 1, synthetic_lines(stack, tmp_path, "rules", SEED), random.Random(SEED))
     other = Feed(stack, "synthetic_minute", 1, synthetic_lines(stack, tmp_path, "minute", SEED + 1), random.Random(SEED + 1))
     feed.publish(30)
+    keen_id, spoiled_at, right_at = feed.send_spoiled_and_right()
     stack.make("land", TOPIC=feed.topic)
-    stays = leave_as_an_older_version_would(feed)
-    other.publish(30)
-    minute = Landing(other)
-    assert minute.wait_for("planned")
+    stays = leave_as_an_older_version_would(feed, keen_id, spoiled_at, right_at)
+    for _ in range(TRIES):
+        other.publish(30)
+        minute = Landing(other)
+        if minute.wait_for("planned"):
+            break
+        minute.was_too_quick()
+    else:
+        raise AssertionError("no landing was at work when the broker was to go")
     gone = time.monotonic()
     os.kill(stack.service_pids()["kafka"], signal.SIGKILL)
-    with Reader(stack) as reader:
-        reader.topics.append(feed.topic)
-        for step in ("options", "attempts"):
-            run = Landing(feed, "reprocess")
-            assert run.wait_for(step) and run.kill("driver")
+    with Reader(stack, feed.topic) as reader:
+        # The first commit to attempts is the one in which those go that get other children; then the children; then attempts anew.
+        for step in ("attempts", "options", "attempts"):
+            kill_landing(feed, step, target="reprocess")
         assert "rebuilt in" in stack.make("reprocess", TOPIC=feed.topic)
         kafka = stack.service_pids()["kafka"]
         assert not psutil.pid_exists(kafka)  # nobody needed it
     reader.check()
+    assert [(row["status"], (row["reason"] or "").split(":")[0]) for row in by(stack.table(feed.topic, "messages"), "kafka_offset") if row["keen_id"] == keen_id] == [("rejected", "unknown_result"), ("accepted", "")]
     while time.monotonic() < gone + 60:
         time.sleep(1)
     say(f"  the broker was away for {time.monotonic() - gone:.0f} s")
@@ -564,10 +704,13 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
     feed = Feed(stack, "synthetic_kept", 3, synthetic_lines(stack, tmp_path, "kept", SEED), random.Random(SEED))
     feed.publish(30)
     stack.make("land", TOPIC=feed.topic)
-    landed = len(feed.sent)
-    feed.publish(20)
-    landing = Landing(feed)
-    assert landing.wait_for("questions") and landing.kill("driver")  # a batch that was cut off is part of it
+
+    def publish():
+        landed = len(feed.sent)
+        feed.publish(20)
+        return landed
+
+    landed = kill_landing(feed, "questions", publish, before="messages/_delta_log")  # a batch that was cut off is part of it
     file = tmp_path / "kept.tar"
     assert f"{len(feed.sent) - landed} records of topic {feed.topic} are not landed yet" in stack.make("backup", TOPIC=feed.topic, BACKUP=file)
     ledger = by(stack.table(feed.topic, "messages"), "kafka_partition", "kafka_offset")
@@ -607,40 +750,65 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
 @pytest.mark.timeout(1800)
 def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
     stack = conftest.Stack(".run-full")
-    stack.make("setup")
     storage = conftest.ROOT / stack.run_dir / "storage"
-    storage.mkdir(exist_ok=True)
-    # HDFS wants 1.2 GB to be free before it takes a block.
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400m", "tmpfs", storage], capture_output=True).returncode == 0
-    try:
+    if storage.parent.exists():  # of a run that was cut off
+        (storage / "filler").unlink(missing_ok=True)
+        stack.make("down", ok=None)
+        if storage.is_mount():
+            subprocess.run(["umount", storage], check=True)
+        shutil.rmtree(storage.parent)
+    with contextlib.ExitStack() as leave:  # its steps are all made, last first, whatever becomes of the others
+        stack.make("setup")
+        leave.callback(stack.make, "clean", YES=1)
+        storage.mkdir(exist_ok=True)
+        # HDFS wants 1.2 GB to be free before it takes a block.
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400m", "tmpfs", storage], capture_output=True).returncode == 0
+        if mounted:
+            leave.callback(subprocess.run, ["umount", storage], check=True)
+        leave.callback(stack.make, "down")
         stack.make("up")
         feed = Feed(stack, "synthetic_full", 1, synthetic_lines(stack, tmp_path, "full", SEED), random.Random(SEED))
-        feed.publish(20)
-        landing = Landing(feed)
-        assert landing.wait_for("options begun")
-        servers = [psutil.Process(pid) for pid in stack.pids()]
-        if mounted:
-            with contextlib.suppress(OSError), open(storage / "filler", "wb") as filler:
-                while True:
-                    filler.write(b"0" * 2**20)
-                    filler.flush()
-            say("  the disk is full: a file system of 1,400 MB in memory, mounted as the run folder's storage, filled to its last byte")
-        else:
-            for server in servers:
-                server.rlimit(psutil.RLIMIT_FSIZE, (4096, psutil.RLIM_INFINITY))
-            say("  the disk is full: nothing can be mounted here, so the servers are forbidden to write beyond the first 4 kB of any file (RLIMIT_FSIZE)")
-        said = landing.wait()
-        assert landing.process.returncode != 0 and "error: landing was cut off" in said, said
-        assert "error: " in stack.make("land", ok=False, TOPIC=feed.topic)
-        # Space again; then the documented command.
-        (storage / "filler").unlink(missing_ok=True)
-        for server in servers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                server.rlimit(psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
-        stack.make("land", TOPIC=feed.topic)
+
+        def limit_files(most):
+            for pid in stack.pids():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (most, psutil.RLIM_INFINITY))
+
+        def fill():
+            if mounted:
+                with contextlib.suppress(OSError), open(storage / "filler", "wb") as filler:
+                    while True:
+                        filler.write(b"0" * 2**20)
+                        filler.flush()
+                say("  the disk is full: a file system of 1,400 MB in memory, mounted as the run folder's storage, filled to its last byte")
+            else:
+                limit_files(4096)
+                say("  the disk is full: nothing can be mounted here, so the servers are forbidden to write beyond the first 4 kB of any file (RLIMIT_FSIZE)")
+
+        def empty():
+            (storage / "filler").unlink(missing_ok=True)
+            limit_files(psutil.RLIM_INFINITY)
+
+        leave.callback(empty)  # or they could not stop in order
+        with Reader(stack, feed.topic, may_refuse=True) as reader:
+            for _ in range(TRIES):  # it may have written all before the disk was full
+                feed.publish(20)
+                landing = Landing(feed)
+                if not landing.wait_for("options begun"):
+                    landing.was_too_quick()
+                    continue
+                fill()
+                said = landing.wait()
+                if landing.process.returncode != 0:
+                    break
+                empty()
+                stack.make("up")
+            else:
+                raise AssertionError("no landing was at work when the disk was full")
+            assert "error: landing was cut off" in said, said
+            assert "error: " in stack.make("land", ok=False, TOPIC=feed.topic)
+            # Space again; then the documented command.
+            empty()
+            stack.make("land", TOPIC=feed.topic)
+        reader.check()
         feed.check()
-    finally:
-        stack.make("down")
-        if mounted:
-            subprocess.run(["umount", storage], check=True)
-        stack.make("clean", YES=1)

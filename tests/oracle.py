@@ -8,6 +8,8 @@ ATTEMPT = ["keen_id", "user_exam_id", "base_exam_id", "exam_name", "started_at",
            "sequences_id", "total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct", "question_count"]
 EXAM = ["keen_id", "base_exam_id", "exam_name", "question_position", "question_id"]
 QUESTION = [*EXAM, "user_result", "user_correct", "user_incomplete", "user_submitted", "option_count"]
+RESULT = QUESTION.index("user_result")
+RESULTS = (None, "correct", "incorrect", "missed_some", "unanswered")
 OPTION = [*EXAM, "option_position", "option_id", "checked", "clicked_at", "submitted", "correct"]
 
 
@@ -34,14 +36,19 @@ def truth_rows(line):
 
 def verdicts(records):
     """(partition, offset, value) in the order in which they were accepted or not -> {(partition, offset): (status, reason)}.
-    Knows synthetic messages as they are, cut off, and with one field changed: all that the tests of faults send."""
+    Knows synthetic messages as they are, cut off, with one field changed, and with a result that is none: all that the
+    tests of faults send."""
     first, found = {}, {}
     for partition, offset, value in records:
         try:
-            keen_id = json.loads(value)["keen_id"]
+            message = json.loads(value)
         except ValueError:
             found[partition, offset] = ("rejected", "not_json")
             continue
+        if any(question.get("user_result") not in RESULTS for question in message["sequences"]["questions"]):
+            found[partition, offset] = ("rejected", "unknown_result")
+            continue
+        keen_id = message["keen_id"]
         at, text = first.setdefault(keen_id, (f"{partition}-{offset}", value))
         if at == f"{partition}-{offset}":
             found[partition, offset] = ("accepted", None)

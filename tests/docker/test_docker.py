@@ -29,6 +29,7 @@ IMAGE = "tracking-user-activity"
 TABLES = ("messages", "attempts", "questions", "options")
 POSITION = ("kafka_partition", "kafka_offset")
 MESSAGES = 60_000  # two batches of landing
+SMALL = []  # the stack of one of each service, once it was made
 
 
 def sh(*command, **more):
@@ -90,12 +91,16 @@ def docker():
     """One of each service, brought up by Compose alone."""
     stack = Docker(".run-test-docker")
     stack.clean()
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
-        stack.make("setup")  # made from other files? then it is made anew; otherwise Compose makes it
-    print(compose_alone(stack, "up", "-d")[-300:])
-    stack.wait_healthy("kafka", "namenode", "datanode", "spark", "mids")
-    yield stack
-    stack.clean()
+    try:
+        if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
+            stack.make("setup")  # made from other files? then it is made anew; otherwise Compose makes it
+        print(compose_alone(stack, "up", "-d")[-300:])
+        stack.wait_healthy("kafka", "namenode", "datanode", "spark", "mids")
+        SMALL.append(stack)
+        yield stack
+    finally:
+        SMALL.clear()
+        stack.clean()
 
 
 @pytest.fixture(scope="module")
@@ -248,20 +253,27 @@ listener.name.inside.plain.sasl.jaas.config={login} user_alice="{secret}";
            "--env", "KAFKA_CONTROLLERS=sealed:29093", "--env", "KAFKA_COPIES=1", "--env", "KAFKA_MIN_COPIES=1", IMAGE, "python", "scripts/stack.py", "serve", "kafka")
         try:
             docker.make("data", SYNTHETIC=300, SEED=4, DATA="data/test-sealed.json")
-            where = dict(KAFKA="sealed:29092", HDFS="hdfs://namenode:8020", TOPIC="synthetic_sealed", DATA="data/test-sealed.json", RUN_DIR="/opt/pipeline/.run")
-            def make(folder, *targets):
-                knobs = " ".join(f"{knob}={value}" for knob, value in where.items())
+            where = dict(KAFKA="sealed:29092", HDFS="hdfs://namenode:8020", TOPIC="synthetic_sealed", DATA="data/test-sealed.json", BACKUP="/tmp/sealed.tar", RUN_DIR="/opt/pipeline/.run")
+            def make(folder, *targets, **others):
+                knobs = " ".join(f"{knob}={value}" for knob, value in {**where, **others}.items())
                 return subprocess.run(["docker", "run", "--rm", "--init", "--user", f"{os.getuid() or 1000}:0", "--network", network, "--volume", f"{ROOT}:/w205:ro", "--volume", f"{folder}:/settings:ro",
                                        "--workdir", "/w205", IMAGE, "bash", "-c", f"make {' '.join(targets)} STACK=cluster CLIENT_CONF=/settings {knobs}; code=$?; "
                                        "echo; echo LOGS; cat /opt/pipeline/.run/logs/*; exit $code"], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200)
-            done = make(client, "up", "topic", "publish", "consume", "land", "verify")
+            done = make(client, "up", "topic", "publish", "consume", "land", "verify", "backup")
             assert done.returncode == 0, done.stdout
-            assert "300 sent" in done.stdout and "landed in" in done.stdout and "DIFFERS" not in done.stdout
+            assert "300 sent" in done.stdout and "landed in" in done.stdout and "DIFFERS" not in done.stdout and "/tmp/sealed.tar: feed synthetic_sealed" in done.stdout
+            assert secret not in done.stdout
+            # A feed of the other Kafka is restored in this one, its tables under another folder: then restore sends the records itself.
+            docker.make("backup", TOPIC="assessments", BACKUP=ROOT / "data/test-sealed.tar")
+            done = make(client, "restore", "land", TOPIC="assessments", BACKUP="data/test-sealed.tar", WAREHOUSE="/warehouse_sealed")
+            assert done.returncode == 0, done.stdout
+            assert "3,280 of 3,280" in done.stdout and "nothing new: all 3,280 records" in done.stdout
             assert secret not in done.stdout
             done = make(wrong, "up")
             assert done.returncode != 0 and "kafka does not answer at KAFKA=sealed:29092" in done.stdout, done.stdout
         finally:
             subprocess.run(["docker", "rm", "-f", name], capture_output=True)
+            (ROOT / "data/test-sealed.tar").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -269,10 +281,12 @@ def sealed(folder):
     """A folder for settings, gone afterwards."""
     folder = ROOT / ".run-test-docker" / folder.name
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    try:
+        yield folder
+    finally:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def test_down_keeps_the_data_and_what_is_landed(both, docker, stack, real_file):
@@ -287,14 +301,16 @@ def test_down_keeps_the_data_and_what_is_landed(both, docker, stack, real_file):
 # --- the cluster, and three deaths --------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def cluster(request):
-    with contextlib.suppress(pytest.FixtureLookupError):  # make room: the small stack is not needed any more
-        request.getfixturevalue("docker").make("down")
+def cluster():
+    for small in SMALL:  # make room: it is not needed any more
+        small.make("down")
     stack = Docker(".run-test-docker", CLUSTER=1)
     stack.clean()
-    print(stack.make("up"))
-    yield stack
-    stack.clean()
+    try:
+        print(stack.make("up"))
+        yield stack
+    finally:
+        stack.clean()
 
 
 class Running:
@@ -366,9 +382,9 @@ def test_a_broker_a_worker_and_a_datanode_die_at_work_and_nothing_is_lost(cluste
 
     # A broker, in the middle of publishing: the leader of one of the three partitions, and one of the three controllers.
     cluster.make("topic", TOPIC=topic)
+    assert "Leader: 2" in cluster.inside("kafka", "kafka-topics", "--describe", "--topic", topic, "--bootstrap-server", "kafka:29092")
     publish = Running(cluster, "publish", TOPIC=topic, DATA=path)
     publish.until(lambda: 2_000 < sent_to(cluster, topic), "the first messages were in the topic")
-    assert "Leader: 2" in cluster.inside("kafka", "kafka-topics", "--describe", "--topic", topic, "--bootstrap-server", "kafka:29092")
     publish.kill(cluster, "kafka-2")
     assert f"0 messages before, {MESSAGES} after" not in publish.said, "publishing was over when the broker died"
     assert f"0 messages before, {MESSAGES} after: {MESSAGES} sent" in publish.finish()
