@@ -714,15 +714,16 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
     file = tmp_path / "kept.tar"
     assert f"{len(feed.sent) - landed} records of topic {feed.topic} are not landed yet" in stack.make("backup", TOPIC=feed.topic, BACKUP=file)
     ledger = by(stack.table(feed.topic, "messages"), "kafka_partition", "kafka_offset")
-    damaged = tmp_path / "damaged.tar"
-    text = bytearray(file.read_bytes())
-    text[len(text) // 2] ^= 1
-    damaged.write_bytes(text)
+    content, damaged = file.read_bytes(), []
+    for number, place in enumerate((len(content) // 2, re.search(rb'"landed": \{\s+"\d+": (\d)', content).start(1))):
+        damaged.append(tmp_path / f"damaged-{number}.tar")  # one byte of a table's file, and a digit of how far it is landed
+        damaged[-1].write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
 
     with conftest.started(".run-empty") as empty:
         moved = copy.copy(feed)
         moved.stack, moved.sent = empty, feed.sent[:landed]
-        assert "is damaged; nothing was restored" in empty.make("restore", ok=False, TOPIC=feed.topic, BACKUP=damaged)
+        for each in damaged:
+            assert "is damaged; nothing was restored" in empty.make("restore", ok=False, TOPIC=feed.topic, BACKUP=each)
         cut = subprocess.Popen(empty.command("restore", TOPIC=feed.topic, BACKUP=file), cwd=conftest.ROOT, env=conftest.clean_environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         client, limit = hdfs_native.Client(empty.hdfs), time.monotonic() + LIMIT_S
         while not any(each.path.endswith(f"_restore_{feed.topic}") for each in client.list_status("/warehouse")):

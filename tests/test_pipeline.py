@@ -197,6 +197,19 @@ def test_what_was_accepted_in_another_run_is_looked_up_there_though_another_prog
     assert "DIFFERS" not in stack.make("verify", TOPIC="bad_input", DATA="none")
 
 
+def test_a_lost_table_is_named_and_a_lost_ledger_costs_no_other_table(stack):
+    import hdfs_native
+    client = hdfs_native.Client(stack.hdfs)
+    before = {table: stack.table("bad_input", table) for table in ("messages", "attempts", "questions", "options")}
+    for table, said in (("options", "the table options is gone, the ledger is there"), ("messages", "the ledger (table messages) is gone")):
+        client.rename(f"/warehouse/bad_input/{table}", f"/warehouse/away_{table}")
+        for target in ("land", "verify"):
+            assert said in stack.make(target, ok=False, TOPIC="bad_input", DATA="none")
+        client.rename(f"/warehouse/away_{table}", f"/warehouse/bad_input/{table}")
+    assert before == {table: stack.table("bad_input", table) for table in before}
+    assert "nothing new" in stack.make("land", TOPIC="bad_input")
+
+
 def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     before = stack.table("synthetic_a", "attempts")
     pids = stack.pids()
