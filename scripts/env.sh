@@ -61,8 +61,9 @@ if [ "$CLUSTER" = 1 ]; then
   [ "$(origin_of SPARK_MASTER)" != file ] || export SPARK_MASTER=spark://spark-master:7077
 fi
 if [ -n "$CLIENT_CONF" ]; then
-  CLIENT_CONF=$(cd "$ROOT" && cd "$CLIENT_CONF" 2>/dev/null && pwd) || die 2 "there is no folder CLIENT_CONF=$CLIENT_CONF" \
-    "it should hold client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf" "correct the name"
+  folder=$(cd "$ROOT" && cd "$CLIENT_CONF" 2>/dev/null && pwd) || die 2 "there is no folder CLIENT_CONF=$CLIENT_CONF that you may enter" \
+    "it should hold client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf" "correct the name, or its rights"
+  CLIENT_CONF=$folder
   [ "$STACK" = cluster ] || die 2 "CLIENT_CONF is set, and STACK is $STACK" "only services of somebody else need such settings" "type: make … STACK=cluster"
 fi
 export CLIENT_CONF

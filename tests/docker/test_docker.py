@@ -278,12 +278,14 @@ listener.name.inside.plain.sasl.jaas.config={login} user_alice="{secret}";
 
 @contextlib.contextmanager
 def sealed(folder):
-    """A folder for settings, gone afterwards."""
+    """A folder for settings that group 0 may read, as which the image's user does; gone afterwards."""
     folder = ROOT / ".run-test-docker" / folder.name
+    umask = os.umask(0o027)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
     finally:
+        os.umask(umask)
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
