@@ -45,11 +45,11 @@ def attempts_per_exam(rows):
     exams = rows("select exam_name, count(*) from attempts group by all order by 2 desc, 1")
     counts = [count for _, count in exams]
     few = sum(count <= 20 for count in counts)
-    with draw("attempts_per_exam", f"{exams[0][0]} was taken {counts[0]} times, the next {counts[1]} times; {few} of the {len(counts)} exams 20 times or less") as axes:
+    with draw("attempts_per_exam", f"{exams[0][0]} was taken {counts[0]} times, the next {counts[1]} times; {few} of {len(counts)} exams, counted by name, 20 times or less") as axes:
         axes.bar(range(1, len(counts) + 1), counts, color=[DARK if count > 20 else LIGHT for count in counts], width=0.9)
         for rank, (name, count) in enumerate(exams[:5], 1):
             axes.annotate(name, (rank + 0.6, count), (rank + 8, count if rank == 1 else counts[1] + 78 - 24 * rank), fontsize=9, arrowprops={"arrowstyle": "-", "color": MIDDLE, "lw": 0.6})
-        axes.set(xlabel="exams by rank (light: 20 attempts or less)", ylabel="attempts", xlim=(0, len(counts) + 1))
+        axes.set(xlabel="exams by name, by rank (light: 20 attempts or less)", ylabel="attempts", xlim=(0, len(counts) + 1))
 
 
 def deliveries_per_day(rows):
@@ -62,84 +62,99 @@ def deliveries_per_day(rows):
         axes.bar([day for day, *_ in days], [again for *_, again in days], bottom=[first for _, first, _ in days], color=DARK, width=0.9, label="delivered again")
         axes.xaxis.set_major_locator(dates.WeekdayLocator(dates.MO, interval=2))
         axes.xaxis.set_major_formatter(dates.DateFormatter("%d %b"))
-        axes.set(xlabel="day on which the attempt ended (UTC; ticks are Mondays)", ylabel="messages a day")
+        axes.set(xlabel="day on which the attempt ended (UTC; ticks are Mondays)", ylabel="messages a day", ylim=(0, 1.2 * max(first + again for _, first, again in days)))
         axes.legend(frameon=False)
 
 
 def time_taken(rows):
-    seconds = sorted(value for value, in rows("select epoch(keen_timestamp) - epoch(started_at) from attempts"))
-    positive = [value for value in seconds if value > 0]
-    median, mean = statistics.median(seconds), statistics.mean(seconds)
-    below_mean = sum(value < mean for value in seconds) / len(seconds)
-    with draw("time_taken", f"Half of all attempts take {median:.0f} s or less; the mean, {mean:.0f} s, is longer than {below_mean:.0%} of them") as axes:
-        axes.ecdf(positive, color=DARK, lw=1.6)
-        for value, style, name in ((median, "-", "median"), (mean, "--", "mean")):
-            axes.axvline(value, color=MIDDLE, ls=style, lw=1)
-            axes.annotate(f"{name} {value:.0f} s", (value * 1.07, 0.03), fontsize=9)
-        axes.set(xscale="log", xlabel="seconds from started_at to keen_timestamp (logarithmic)", ylabel="share of attempts that took no longer", ylim=(0, 1.01))
+    sittings = rows("""
+        select epoch(keen_timestamp) - epoch(started_at), keen_id in (
+            select a.keen_id from attempts a join attempts b on b.base_exam_id = a.base_exam_id and b.keen_id <> a.keen_id
+            and a.started_at between b.keen_timestamp and b.keen_timestamp + interval 60 seconds)
+        from attempts""")
+    first, again = ([value for value, is_again in sittings if is_again == wanted] for wanted in (False, True))
+    title = (f"Half of all first sittings take {statistics.median(first):.0f} s or less; "
+             f"of those that begin within a minute after another at the same exam, {statistics.median(again):.0f} s" if again else
+             f"Half of all sittings take {statistics.median(first):.0f} s or less; none follows another at once")
+    with draw("time_taken", title) as axes:
+        for values, style, name in ((first, "-", "first sittings"), (again, "--", "sat again at once")):
+            if values:
+                axes.ecdf([max(value, 0.1) for value in values], color=DARK, lw=1.6, ls=style, label=f"{name} ({len(values):,})")
+                axes.plot(statistics.median(values), 0.5, marker="o", color=DARK)
+                axes.annotate(f"{statistics.median(values):.0f} s", (statistics.median(values) * 1.2, 0.45), fontsize=9)
+        axes.axhline(0.5, color=MIDDLE, lw=0.8)
+        axes.set(xscale="log", xlabel="seconds from started_at to keen_timestamp (logarithmic)", ylabel="share of them that took no longer", ylim=(0, 1.01))
         axes.set_xticks([1, 10, 60, 600, 3600, 36000], ["1 s", "10 s", "1 min", "10 min", "1 h", "10 h"])
         axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.legend(frameon=False, loc="upper left")
 
 
 def difficulty_and_discrimination(rows):
     questions = rows(f"""
         with scored as (
-            select question_id, cast(user_result = 'correct' as int) as is_correct, count(*) over attempt as n,
+            select exam_name, question_id, cast(user_result = 'correct' as int) as is_correct, count(*) over attempt as n,
                    (sum(cast(user_result = 'correct' as int)) over attempt - cast(user_result = 'correct' as int)) / nullif(count(*) over attempt - 1, 0) as rest
             from questions where user_result is not null window attempt as (partition by keen_id))
-        select 100 * avg(is_correct), corr(is_correct, rest) from scored where n > 1
-        group by question_id having count(*) >= {LEAST_RESULTS} order by question_id""")
-    weak = [pair for pair in questions if pair[1] < 0.1]
-    with draw("difficulty_and_discrimination", f"Of {len(questions)} questions with {LEAST_RESULTS} results or more, {len(weak)} tell next to nothing about the rest of the exam") as axes:
-        for pairs, look in (([pair for pair in questions if pair not in weak], {"s": 18, "color": "white", "edgecolor": DARK, "lw": 0.8, "label": "0.1 or more"}),
-                            (weak, {"s": 34, "marker": "x", "color": DARK, "label": "below 0.1"})):
-            axes.scatter([percent for percent, _ in pairs], [discrimination for _, discrimination in pairs], **look)
+        select 100 * avg(is_correct), corr(is_correct, rest) as r, 1.96 * (1 - r * r) / sqrt(count(*) - 1) from scored where n > 1
+        group by exam_name, question_id having count(*) >= {LEAST_RESULTS} and isfinite(r) order by exam_name, question_id""")
+    weak = [question for question in questions if question[1] < 0.1]
+    told_from_zero = sum(abs(r) > margin for _, r, margin in weak)
+    title = (f"Of {len(questions)} questions with {LEAST_RESULTS} results or more, {len(weak)} have a correlation below 0.1 with the rest of the exam; "
+             f"{told_from_zero or 'none'} of these can be told from 0 (bars: 95 %)")
+    with draw("difficulty_and_discrimination", title) as axes:
+        axes.scatter([percent for percent, r, _ in questions if r >= 0.1], [r for _, r, _ in questions if r >= 0.1], s=18, color="white", edgecolor=DARK, lw=0.8, label="0.1 or more")
+        axes.errorbar([percent for percent, *_ in weak], [r for _, r, _ in weak], [margin for *_, margin in weak], fmt="x", ms=7, color=DARK, lw=0.8, capsize=3, label="below 0.1, with its 95 % interval")
         axes.axhline(0, color=MIDDLE, lw=0.8)
         axes.set(xlabel="percent of results that are correct (left: hard)", ylabel="correlation with the rest of the attempt")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right")
 
 
 def wrong_options(rows):
     options = rows(f"""
-        select exam_name, chosen, right_ from (
-            select min(o.exam_name) as exam_name, 100 * avg(cast(o.checked as int)) as chosen, 100 * avg(cast(q.user_result = 'correct' as int)) as right_,
-                   row_number() over (partition by o.question_id order by chosen desc, o.option_id) as nth
+        with counted as (
+            select o.exam_name, o.question_id, o.option_id, bool_or(o.correct) as is_right, count(*) as answers, count_if(o.checked) as chosen
             from options o join questions q using (keen_id, question_position)
             where q.user_result in ('correct', 'incorrect', 'missed_some')
-            group by o.question_id, o.option_id having count(*) >= {LEAST_CHOSEN} and not bool_or(o.correct))
-        where nth = 1 order by chosen desc, exam_name""")
-    beaten = sum(chosen > right for _, chosen, right in options)
-    options = options[:12]
-    title = f"{beaten} questions where one wrong option is chosen more often than the question is answered right"
-    with draw("wrong_options", title, (8, 5.2)) as axes:
-        places = range(len(options))
-        axes.barh([place - 0.2 for place in places], [chosen for _, chosen, _ in options], 0.4, color=DARK, label="chose this wrong option")
-        axes.barh([place + 0.2 for place in places], [right for *_, right in options], 0.4, color="white", edgecolor=DARK, hatch="////", lw=0.8, label="answered the question right")
-        axes.set_yticks(places, [name if len(name) < 48 else name[:46] + "…" for name, *_ in options], fontsize=9)
+            group by o.exam_name, o.question_id, o.option_id
+        ), compared as (
+            select *, count_if(is_right) over question as right_options, max(case when is_right then chosen end) over question as most_chosen_right
+            from counted window question as (partition by exam_name, question_id))
+        select exam_name, question_id, right_options, answers, chosen, most_chosen_right
+        from compared where not is_right and answers >= {LEAST_CHOSEN} and most_chosen_right is not null order by chosen / answers desc, exam_name, question_id, option_id""")
+    margins = [chosen - right for *_, chosen, right in options if chosen > right]
+    title = f"Of {len(options)} wrong options {len(margins)} {'is' if len(margins) == 1 else 'are'} chosen more often than every right one"
+    if margins:
+        title += f", by {max(margins)} answer{'s' * (max(margins) > 1)} at most"
+    shares = [chosen / answers for *_, answers, chosen, _ in options]
+    options = [option for option, share in zip(options, shares) if share >= shares[:10][-1]]  # the first ten, and those that tie with the last
+    with draw("wrong_options", title, (8, 5.6)) as axes:
+        names = [f"{exam if len(exam) < 40 else exam[:38] + '…'}\nquestion {question[:4]}…, {count} right option{'s' * (count > 1)}" for exam, question, count, *_ in options]
+        for move, values, style in ((-0.2, [chosen for *_, chosen, _ in options], {"color": DARK, "label": "this wrong option"}),
+                                    (0.2, [right for *_, right in options], {"color": "white", "edgecolor": DARK, "hatch": "////", "lw": 0.8, "label": "the most chosen right option"})):
+            axes.barh([place + move for place in range(len(options))], [100 * value / option[3] for value, option in zip(values, options)], 0.4, **style)
+            for place, (value, option) in enumerate(zip(values, options)):
+                axes.annotate(value, (100 * value / option[3] + 0.6, place + move), va="center", fontsize=7)
+        axes.set_yticks(range(len(options)), names, fontsize=8)
         axes.invert_yaxis()
-        axes.set(xlabel="percent of those who answered")
+        axes.set(xlabel="percent of those who answered the question that chose it (at the bars: answers)")
         axes.figure.legend(frameon=False, loc="outside lower right", ncols=2)
 
 
 def changes_of_mind(rows):
-    groups = rows("""
-        select several, changed, 100 * avg(cast(user_result = 'correct' as int)), count(*) from (
-            select q.user_result, bool_or(o.clicked_at is not null and not o.checked) as changed, count_if(o.correct) > 1 as several
+    (to_right, from_right, changes), = rows("""
+        select count_if(user_result = 'correct'), count_if(left_right), count(*) from (
+            select q.user_result, bool_or(o.clicked_at is not null and not o.checked and o.correct) as left_right
             from questions q join options o using (keen_id, question_position)
-            where q.user_result in ('correct', 'incorrect', 'missed_some') group by q.keen_id, q.question_position, q.user_result)
-        group by all order by several, changed""")
-    share = {(several, changed): (percent, count) for several, changed, percent, count in groups}
-    title = (f"Who took an option back is right less often: by {share[False, False][0] - share[False, True][0]:.0f} points where one option is right, "
-             f"by {share[True, False][0] - share[True, True][0]:.0f} where several are")
+            where q.user_result in ('correct', 'incorrect', 'missed_some') group by q.keen_id, q.question_position, q.user_result
+            having count_if(o.correct) <= 1 and bool_or(o.clicked_at is not null and not o.checked))""")
+    counts = [to_right, from_right, changes - to_right - from_right]
+    title = f"Where one option is right, {to_right} of {changes} changes of mind led to it, {from_right} away from it, and {counts[2]} from one wrong option to another"
     with draw("changes_of_mind", title) as axes:
-        for changed, place, style in ((False, -0.2, {"color": LIGHT, "label": "took nothing back"}), (True, 0.2, {"color": "white", "hatch": "////", "label": "took an option back"})):
-            for several in (False, True):
-                percent, count = share[several, changed]
-                axes.bar(several + place, percent, 0.36, edgecolor=DARK, lw=0.8, **(style if not several else {**style, "label": None}))
-                axes.annotate(f"{percent:.1f} %\n{count:,} questions", (several + place, percent + 1), ha="center", fontsize=9)
-        axes.set_xticks([0, 1], ["one right option", "several right options"])
-        axes.set(ylabel="percent of answered questions that are correct", ylim=(0, 90))
-        axes.legend(frameon=False)
+        for place, (count, style) in enumerate(zip(counts, ({"color": DARK}, {"color": "white", "hatch": "////"}, {"color": LIGHT}))):
+            axes.bar(place, count, 0.6, edgecolor=DARK, lw=0.8, **style)
+            axes.annotate(f"{count:,} ({100 * count / max(changes, 1):.0f} %)", (place, count + 0.01 * max(counts)), ha="center", va="bottom", fontsize=9)
+        axes.set_xticks(range(3), ["to the right option", "away from the right option", "from wrong to wrong"])
+        axes.set(ylabel="answered questions with a change", ylim=(0, 1.12 * max(*counts, 1)))
 
 
 def main():

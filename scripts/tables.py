@@ -35,7 +35,7 @@ _EXAM = [("keen_id*", TEXT, "the attempt it belongs to"),
          ("base_exam_id*", TEXT, "the exam"),
          ("exam_name*", TEXT, "the exam's name; not unique: some names belong to two exams"),
          ("question_position*", INT, "the place at which the question was shown, from 0; it is no identity"),
-         ("question_id*", TEXT, "the question, the same in every attempt")]
+         ("question_id*", TEXT, "the question; a few ids name other questions in other exams")]
 
 # In the order in which a batch writes them: children before their attempt, the ledger last, so that whoever finds an
 # attempt finds its children, and an offset in the ledger means that all of its rows are there.
@@ -43,7 +43,7 @@ TABLES = {
     "options": _table(
         *_EXAM,
         ("option_position*", INT, "the place at which the option was shown, from 0"),
-        ("option_id*", TEXT, "the option, the same in every attempt"),
+        ("option_id*", TEXT, "the option, within its question"),
         ("checked*", BOOL, "checked at the end"),
         ("clicked_at", TIME, "when it was last clicked (the source's `at`); null: never touched"),
         ("submitted*", BOOL, "sent in as part of the answer; absent in the source means false"),
