@@ -311,5 +311,6 @@ NOT_SAID = {"max-attempts-no-whole-number", "max-attempts-beyond-32-bits", "befo
 @pytest.mark.parametrize("name", [name for name, (_, reason) in CASES.items() if reason is None or reason.split(":")[0] not in ("empty", "not_utf8", "not_json")])
 def test_the_format_refuses_what_land_rejects_and_nothing_that_it_accepts(name):
     value, reason = CASES[name]
-    fits = validate.FORMAT.is_valid(json.loads(value))
+    # Python reads no integer of more than 4,300 digits; a shorter one is as good here.
+    fits = validate.FORMAT.is_valid(json.loads(value, parse_int=lambda digits: int(digits[:4000])))
     assert fits == (reason is None or reason.startswith("counts_disagree") or name in NOT_SAID)
