@@ -3,7 +3,7 @@
 Run by: make publish (send or not?) and make verify (is every message there?)
     scripts/env.sh python scripts/file_in_topic.py
 
-A message that stands in the file twice must be in the topic twice. Memory: 16 bytes a message of the topic, whatever their size.
+Memory: 16 bytes a message of the topic, whatever their size.
 """
 import hashlib
 import json
@@ -31,8 +31,9 @@ def fingerprint(record):
     return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 
 
-def compare(path):
-    """(records of the file; of those that can be sent; of those in the topic; numbers of the first few that are not in it)"""
+def compare(path, repeats):
+    """(records of the file; of those that can be sent; of those in the topic; numbers of the first few that are not in it)
+    repeats: whether a message that stands in the file twice must be in the topic twice."""
     in_topic, left = numpy.unique(numpy.fromiter((fingerprint(record.value) for record in feed.records() if record.value is not None), dtype=numpy.uint64), return_counts=True)
     total = sendable = found = 0
     missing = []
@@ -43,7 +44,7 @@ def compare(path):
         place = numpy.searchsorted(in_topic, mark)
         if record is not None and place < len(in_topic) and in_topic[place] == mark and left[place]:
             found += 1
-            left[place] -= 1
+            left[place] -= repeats
         elif len(missing) < 5:
             missing.append(number)
     return total, sendable, found, missing
@@ -55,5 +56,5 @@ if __name__ == "__main__":
         if sum(feed.end_offsets().values()) == 0:
             print("none 0 0 0")
         else:
-            total, sendable, found, _ = compare(os.environ["DATA"])
+            total, sendable, found, _ = compare(os.environ["DATA"], repeats=True)
             print("whole" if found == sendable > 0 else "part" if found else "none", found, sendable, total - sendable)

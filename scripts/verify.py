@@ -126,7 +126,7 @@ def main():
         print(f"{what:<40} {a:>10,} {left:<16} {b:>10,} {right:<31} {'ok' if a == b else f'DIFFERS by {b - a:+,}'}{note}", flush=True)
 
     if os.path.isfile(data):
-        total, _, found, missing = compare(data)
+        total, _, found, missing = compare(data, repeats=False)
         line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
     else:
         print(f"{'file = topic':<40} not checked: there is no file {data}")
