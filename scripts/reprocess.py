@@ -12,7 +12,6 @@ child. Last, the dropped children go. A run that was cut off is begun again by t
 import time
 import uuid
 
-from delta.tables import DeltaTable
 from pyspark.sql import functions as F
 
 import feed
@@ -96,7 +95,7 @@ def rebuild():
         overwrite(new, name)
         print(f"  {name:<12}  {time.monotonic() - begin:>8.1f} s", flush=True)
     if not changes.isEmpty():
-        (DeltaTable.forPath(spark, feed.table_path("messages")).alias("old").merge(changes.alias("new"), " AND ".join(f"old.{name} = new.{name}" for name in PLACE))
+        (land.tables_of(spark, "messages").alias("old").merge(changes.alias("new"), " AND ".join(f"old.{name} = new.{name}" for name in PLACE))
          .whenMatchedUpdate(set={name: f"new.{name}" for name in VERDICT}).execute())
     print(f"  messages      {time.monotonic() - begin:>8.1f} s", flush=True)
     # A landing that was cut off left rows beyond the ledger's end, judged by the old rules. They are gone from attempts
