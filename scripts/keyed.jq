@@ -1,4 +1,4 @@
-# One record a line in, `key TAB record` out, for kcat -K '\t'. Used by: jq -Rr -f scripts/keyed.jq
+# One record a line in, as a JSON string; `key TAB record` out, for kcat -K '\t'. Used by: jq -r -f scripts/keyed.jq
 # The record stays as it is. The key is its keen_id; where that is no plain text (absent, or with a control character),
 # or where jq cannot read what others can, the key is sent as null: the record's own keen_id is what counts.
 . as $record

@@ -33,7 +33,7 @@ if [ "$FORCE" != 1 ]; then
 fi
 
 records=(python scripts/records.py "$DATA")
-with_keys=(jq -Rr -f scripts/keyed.jq)
+with_keys=(jq -r -f scripts/keyed.jq)
 send=(kcat -P -b "$KAFKA" -t "$TOPIC" -K '\t' -Z -X enable.idempotence=true -X acks=all)
 before=$(python scripts/feed.py)
 echo "\$ $(quoted "${records[@]}") | $(quoted "${with_keys[@]}") | $(quoted "${send[@]}")" >&2

@@ -1,10 +1,11 @@
 """The records of a data file, one a line: what publish sends, and what it names because it cannot be sent.
 
 Run by: make publish (make validate reads by it too)
-    scripts/env.sh python scripts/records.py FILE > records, one a line
+    scripts/env.sh python scripts/records.py FILE > records, one a line, each as a JSON string in ASCII
 
-FILE is a JSON array, or holds one record a line. A line goes out byte for byte; an element of an array too, but for
-its line ends, which become blanks (a text in JSON cannot hold one). Memory is flat at any size. A record that cannot
+FILE is a JSON array, or holds one record a line. A line keeps every byte; an element of an array too, but for its line
+ends, which become blanks (a text in JSON cannot hold one). They go out as strings since jq 1.6 reads plain lines (-R) in
+pieces of 4,095 bytes, and damages a character that lies across two. Memory is flat at any size. A record that cannot
 be read is named by its number (of the line, or of the element) on standard error, the rest goes out, and the exit is 3; but
 where an element of an array is broken off or no JSON, nobody can tell where the next begins: what follows cannot be found.
 Progress is shown for large files.
@@ -119,7 +120,7 @@ def main(path):
             if refused <= 20:
                 print(f"  record {number}: {why}", file=sys.stderr)
             continue
-        out.write(record)
+        out.write(json.dumps(record.decode()).encode())
         out.write(b"\n")
         if time.monotonic() - said > 5:
             said = time.monotonic()

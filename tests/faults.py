@@ -460,11 +460,13 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
     rng = random.Random(SEED)
     begin = time.monotonic()
     say(f"\n{KILLS} kills, SEED={SEED}")
-    # Every kind once, in an order of the seed, and again until there are enough.
-    kinds, plan = [*((step, "driver") for step in DRIVER_STEPS), ("options begun", "jvm"), ("attempts", "python"), ("messages begun", "jvm"), ("questions", "python"),
-                   *(("landing", name) for name in ("kafka", "namenode", "datanode", "all")), ("publishing", "broker"), ("publishing", "kcat")], []
+    # Every kind once, in an order of the seed, and again until there are enough; first those that hit one feed only, being the
+    # many and the quick ones.
+    of_a_feed = [*((step, "driver") for step in DRIVER_STEPS), ("options begun", "jvm"), ("attempts", "python"), ("messages begun", "jvm"), ("questions", "python"), ("publishing", "kcat")]
+    of_servers = [*(("landing", name) for name in ("kafka", "namenode", "datanode", "all")), ("publishing", "broker")]
+    plan = []
     while len(plan) < KILLS:
-        plan += rng.sample(kinds, len(kinds))
+        plan += rng.sample(of_a_feed, len(of_a_feed)) + rng.sample(of_servers, len(of_servers))
     plan = plan[:KILLS]
     lines = [synthetic_lines(stack, tmp_path, f"lane-{number}", SEED * 10 + number, 5000) for number in (1, 2)]
     lanes = [Feed(stack, f"synthetic_lane_{number}", partitions, lines[number - 1], random.Random(SEED * 10 + number)) for number, partitions in ((1, 1), (2, 3))]
@@ -482,21 +484,24 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
                 say(f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at {kind[0]} came too late, and does not count")
         raise AssertionError(f"{kind} was never at work")
 
+    def kill(feed, kind):
+        if kind[0] == "publishing":
+            run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
+        elif kind[0] == "landing":
+            step = rng.choice(DRIVER_STEPS[1:-1])
+            run(feed, kind, lambda: kill_servers(feed, kind[1], step))
+        else:
+            run(feed, kind, lambda: kill_driver(feed, *kind))
+
     with Reader(stack, *(feed.topic for feed in lanes)) as reader:
-        # The driver's: two feeds side by side. The servers': one after the other, since both feeds stand on them.
-        drivers = [kind for kind in plan if kind[0] in DRIVER_STEPS]
+        # Two feeds side by side; the servers' one after the other, since both feeds stand on them.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             def lane(number):
-                for kind in drivers[number::2]:
-                    run(lanes[number], kind, lambda: kill_driver(lanes[number], *kind))
+                for kind in [kind for kind in plan if kind in of_a_feed][number::2]:
+                    kill(lanes[number], kind)
             list(pool.map(lane, (0, 1)))
-        for number, kind in enumerate(kind for kind in plan if kind not in drivers):
-            feed = lanes[number % 2]
-            if kind[0] == "publishing":
-                run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
-            else:
-                step = rng.choice(DRIVER_STEPS[1:-1])
-                run(feed, kind, lambda: kill_servers(feed, kind[1], step))
+        for number, kind in enumerate(kind for kind in plan if kind in of_servers):
+            kill(lanes[number % 2], kind)
         # The documented command, once; and the same messages in peace.
         quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), rng) for number in (1, 2)]
         for feed, peace in zip(lanes, quiet, strict=True):

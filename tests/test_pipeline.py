@@ -11,6 +11,7 @@ import time
 
 import pexpect
 import pytest
+from kafka import KafkaConsumer
 
 import conftest
 from messages import good
@@ -180,6 +181,19 @@ def test_an_array_arrives_as_it_was_written(stack, tmp_path):
     assert "record 4: " in said and "3 sent" in said
     consumed = subprocess.run(["kcat", "-C", "-b", stack.kafka, "-t", "synthetic_c", "-e", "-q", "-f", "%k|%s\n"], text=True, capture_output=True, check=True).stdout
     assert consumed.splitlines() == ['a|{"keen_id": "a",  "n": 1.0, "big": 12345678901234567890123}', 'b|{"keen_id": "b", "n": 1e5, "n": "\ufffd"}', "|5"]
+
+
+def test_every_character_arrives_wherever_in_a_long_message_it_stands(stack, tmp_path):
+    """jq, kcat and pipes read in pieces of 4 and 64 kB: a character of two to four bytes lies across each of their edges."""
+    every = "".join(map(chr, [*range(0x20, 0xd800), *range(0xe000, 0x110000, 7)])).replace("\\", "").replace('"', "")
+    records = [f'{{"keen_id": "{"x" * shift}", "text": "{text}"}}'.encode() for shift in range(1, 5) for text in ("\u00e9" * 50_000, "\u65e5" * 50_000, "\U0001f600" * 50_000, every)]
+    path = tmp_path / "characters.jsonl"
+    path.write_bytes(b"\n".join(records) + b"\n")
+    (tmp_path / "characters.jsonl.truth.json").write_text("{}")
+    stack.make("publish", TOPIC="synthetic_characters", DATA=path)
+    consumer = KafkaConsumer("synthetic_characters", bootstrap_servers=stack.kafka, auto_offset_reset="earliest", consumer_timeout_ms=5000)
+    assert [(record.key.decode(), record.value) for record in consumer] == [(json.loads(record)["keen_id"], record) for record in records]
+    consumer.close()
 
 
 def test_what_was_accepted_in_another_run_is_looked_up_there_though_another_program_rewrote_the_tables(stack):
