@@ -14,6 +14,7 @@ import time
 import uuid
 
 import deltalake
+from pyspark.errors import StreamingQueryException
 from pyspark.sql import functions as F
 
 import feed
@@ -242,14 +243,26 @@ def stream(spark, landed, ends, expired):
                 F.col("timestamp").alias("kafka_timestamp"), "key", "value")
     )
     print(f"{'batch':>5}  {'partition: offsets':<28} {'accepted':>9} {'duplicate':>10} {'rejected':>9} {'seconds':>8}", flush=True)
+    failures = []
+
+    def batch_function(batch, batch_id):
+        try:
+            land_batch(batch, batch_id, query_id_of(CHECKPOINT))
+        except Exception as error:
+            failures.append(error)
+            raise
+
     query = (
         records.writeStream
         .option("checkpointLocation", CHECKPOINT)
         .trigger(availableNow=True)  # to the end as it is now, then stop
-        .foreachBatch(lambda batch, batch_id: land_batch(batch, batch_id, query_id_of(CHECKPOINT)))
+        .foreachBatch(batch_function)
         .start()
     )
-    query.awaitTermination()
+    try:
+        query.awaitTermination()
+    except StreamingQueryException as error:  # of what was raised here in Python it knows no more than the text of a trace
+        raise failures[-1] if failures else error
 
 
 if __name__ == "__main__":

@@ -384,9 +384,12 @@ def kill_driver(feed, step, victim):
     return landing.kill(victim) if landing.wait_for(step) else landing.was_too_quick()
 
 
-def kill_servers(feed, names, step):
-    """kill -9 of servers (all three and the landing: a power cut) while a landing is at the step; then the documented command."""
+def kill_servers(feed, names, step, struck):
+    """kill -9 of servers (all three and the landing: a power cut) while a landing is at the step; then the documented command.
+    struck: {topic: (landing, what died)}, landings that are left to come to their end. Two feeds take turns, so one's
+    landing begins while the other's ends, and may be struck a second time."""
     feed.publish()
+    check_it_ended(struck.pop(feed.topic, None))
     landing = Landing(feed)
     if not landing.wait_for(step):
         return landing.was_too_quick()
@@ -398,10 +401,15 @@ def kill_servers(feed, names, step):
     for name in pids if names == "all" else [names]:
         os.kill(pids[name], signal.SIGKILL)
     feed.stack.make("up")
-    said = landing.wait()
-    if landing.process.returncode != 0 and names != "all":
-        assert "error: " in said, said
+    struck[feed.topic] = landing, names
     return at_work
+
+
+def check_it_ended(struck):
+    if struck:
+        landing, names = struck
+        said = landing.wait()
+        assert landing.process.returncode == 0 or names == "all" or "error: " in said, said
 
 
 def kill_publishing(feed, victim, tmp_path):
@@ -475,7 +483,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
     plan = plan[:KILLS]
     lines = [synthetic_lines(stack, tmp_path, f"lane-{number}", SEED * 10 + number, 5000) for number in (1, 2)]
     lanes = [Feed(stack, f"synthetic_lane_{number}", partitions, lines[number - 1], random.Random(SEED * 10 + number)) for number, partitions in ((1, 1), (2, 3))]
-    counted, missed, lock = collections.Counter(), collections.Counter(), threading.Lock()
+    counted, missed, struck, lock = collections.Counter(), collections.Counter(), {}, threading.Lock()
 
     def run(feed, kind, act):
         for _ in range(TRIES):
@@ -494,12 +502,12 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
             run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
         elif kind[0] == "landing":
             step = rng.choice(DRIVER_STEPS[1:-1])
-            run(feed, kind, lambda: kill_servers(feed, kind[1], step))
+            run(feed, kind, lambda: kill_servers(feed, kind[1], step, struck))
         else:
             run(feed, kind, lambda: kill_driver(feed, *kind))
 
     with Reader(stack, *(feed.topic for feed in lanes)) as reader:
-        # What hits one feed only: two feeds side by side. The servers' kills: one after the other, since both feeds stand on them.
+        # What hits one feed only: two feeds side by side. The servers' kills: one at a time, since both feeds stand on them.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             def lane(number):
                 for kind in [kind for kind in plan if kind in of_a_feed][number::2]:
@@ -507,6 +515,8 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
             list(pool.map(lane, (0, 1)))
         for number, kind in enumerate(kind for kind in plan if kind in of_servers):
             kill(lanes[number % 2], kind)
+        for feed in lanes:
+            check_it_ended(struck.pop(feed.topic, None))
         # The documented command, once; and the same messages in peace.
         quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), rng) for number in (1, 2)]
         for feed, peace in zip(lanes, quiet, strict=True):
@@ -537,6 +547,29 @@ def kept_aside(feed):
 
 def tables_of(feed):
     return {table: feed.stack.table(feed.topic, table) for table in TABLES}
+
+
+@pytest.mark.timeout(1800)
+def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
+    """The DataNode dies between Spark's plan of a batch and the first file that the batch reads in Python: Spark knows of
+    that no more than a Python trace, and the message must name the cause all the same."""
+    feed = Feed(stack, "synthetic_batch", 1, synthetic_lines(stack, tmp_path, "batch", SEED), random.Random(SEED))
+    for _ in range(TRIES):
+        feed.publish()
+        landing = Landing(feed)
+        assert landing.wait_for("planned")
+        landing.python.suspend()
+        datanode = psutil.Process(stack.service_pids()["datanode"])
+        datanode.kill()
+        psutil.wait_procs([datanode], timeout=60)
+        landing.python.resume()
+        said = landing.wait()
+        stack.make("up")
+        if "All DataNodes failed" in said:
+            break
+    assert re.search(r"^error: landing was cut off: .*All DataNodes failed: \[127\.0\.0\.1:\d+\]", said, re.MULTILINE), said
+    stack.make("land", TOPIC=feed.topic)
+    feed.check()
 
 
 @pytest.mark.timeout(1800)
