@@ -241,8 +241,11 @@ def format_storage(names=("kafka", "namenode")):
 
 
 def new_cluster_id():
-    """16 random bytes in URL-safe base64 without padding, as Kafka wants it."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """16 random bytes in URL-safe base64 without padding, as Kafka wants it; and as Kafka makes it, never with a dash in
+    front, which kafka-storage would take for an option (one of 64 would begin so)."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 @contextlib.contextmanager
