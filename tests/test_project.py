@@ -80,3 +80,10 @@ def test_every_package_and_jar_is_pinned_by_hash():
 
 def test_no_data_file_is_in_the_repository():
     assert not [path for path in TRACKED if path.startswith("data/") or path.endswith((".jsonl", ".parquet")) or os.path.getsize(ROOT / path) > 300_000]
+
+
+def test_a_new_cluster_id_is_never_taken_for_an_option():
+    """kafka-storage reads an id with a dash in front as an option; of 5,000 random ones about 78 would begin so."""
+    code = "import sys; sys.path.insert(0, 'scripts'); import stack; print(*(stack.new_cluster_id() for _ in range(5000)))"
+    ids = subprocess.run(["scripts/env.sh", "python", "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert len(set(ids)) == 5000 and all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", each) for each in ids)
