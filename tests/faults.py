@@ -136,11 +136,13 @@ class Feed:
         for row in ledger:
             status, reason = expected[row["kafka_partition"], row["kafka_offset"]]
             assert row["status"] == status and (row["reason"] or "").startswith(reason or "") and (row["reason"] is None) == (reason is None), (self.topic, row)
-        accepted = {json.loads(r.value)["keen_id"]: (r.partition, r.offset) for r in records if expected[r.partition, r.offset][0] == "accepted"}
+        accepted = [record for record in records if expected[record.partition, record.offset][0] == "accepted"]
         attempts, questions, options = [], [], []
-        for keen_id, (partition, offset) in accepted.items():
-            attempt, its_questions, its_options = truth_rows(self.truth[keen_id])
-            attempts.append({**attempt, "kafka_partition": partition, "kafka_offset": offset})
+        for record in accepted:
+            message = json.loads(record.value)
+            # The form with another name is the first of its id where Kafka lost the right one before it was landed.
+            attempt, its_questions, its_options = truth_rows(self.truth[message["keen_id"]], exam_name=message["exam_name"])
+            attempts.append({**attempt, "kafka_partition": record.partition, "kafka_offset": record.offset})
             questions += its_questions
             options += its_options
         assert by(without(self.stack.table(self.topic, "attempts"), "content_hash"), "keen_id") == by(attempts, "keen_id")

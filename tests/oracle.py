@@ -23,15 +23,16 @@ def moment(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def truth_rows(line):
-    """A line of synthetic.py's truth -> (row of attempts without its position, rows of questions, rows of options)"""
-    attempt = dict(zip(ATTEMPT, line["attempt"], strict=True))
+def truth_rows(line, **changed):
+    """A line of synthetic.py's truth -> (row of attempts without its position, rows of questions, rows of options).
+    changed: columns of all three in which the message that was sent differs."""
+    attempt = dict(zip(ATTEMPT, line["attempt"], strict=True)) | changed
     for name in ("started_at", "keen_timestamp", "keen_created_at"):
         attempt[name] = moment(attempt[name])
-    options = [dict(zip(OPTION, each, strict=True)) for each in line["options"]]
+    options = [dict(zip(OPTION, each, strict=True)) | changed for each in line["options"]]
     for option in options:
         option["clicked_at"] = moment(option["clicked_at"])
-    return attempt, [dict(zip(QUESTION, each, strict=True)) for each in line["questions"]], options
+    return attempt, [dict(zip(QUESTION, each, strict=True)) | changed for each in line["questions"]], options
 
 
 def verdicts(records):
