@@ -49,6 +49,7 @@ class Stack:
         self.run_dir = run_dir
         port = free_ports(20)
         self.kafka, self.hdfs = f"127.0.0.1:{port}", f"hdfs://127.0.0.1:{port + 10}"
+        self.whole_since = 0  # time.monotonic() since which all of its servers live; infinite while a test has killed one
 
     def make(self, target, ok=True, **knobs):
         """Runs `make target` as a user would, in a clean environment; returns its output (both streams)."""

@@ -12,6 +12,7 @@ import contextlib
 import copy
 import itertools
 import json
+import math
 import os
 import pathlib
 import random
@@ -59,7 +60,6 @@ class Feed:
         self.fresh = lines  # (message as bytes, line of the truth)
         self.truth, self.good, self.sent = {}, [], []
         self.jvms = []
-        self.struck = []  # (landing, what died under it) where the landing is left to come to its end
         self.publishings = itertools.count()
         stack.make("topic", TOPIC=topic, PARTITIONS=partitions)
 
@@ -84,9 +84,14 @@ class Feed:
         self.send(self.next_messages(count))
 
     def send(self, messages, *arguments):
-        """By kcat, each acknowledged."""
+        """By kcat, each acknowledged; all of it again when the broker dies meanwhile."""
         kcat = ["kcat", "-P", "-b", self.stack.kafka, "-t", self.topic, "-K", "\t", "-Z", "-X", "enable.idempotence=true", "-X", "acks=all", *arguments]
-        subprocess.run(kcat, input=b"".join(key_of(m) + b"\t" + m + b"\n" for m in messages), check=True, timeout=LIMIT_S, stderr=subprocess.DEVNULL)
+        lines = b"".join(key_of(m) + b"\t" + m + b"\n" for m in messages)
+        begun = time.monotonic()
+        while (kcat_ended := subprocess.run(kcat, input=lines, timeout=LIMIT_S, capture_output=True)).returncode != 0:
+            assert self.stack.whole_since > begun, f"kcat failed, and nothing was killed: {kcat_ended.stderr.decode()}"
+            self.stack.make("up")
+            begun = time.monotonic()
         self.sent += messages
 
     def send_spoiled_and_right(self):
@@ -267,7 +272,7 @@ class Landing:
     """A `make land` at work, as a user starts it; its processes, its output, and what it wrote since it began."""
 
     def __init__(self, feed, target="land", **knobs):
-        self.feed, self.client = feed, hdfs_native.Client(feed.stack.hdfs)
+        self.feed, self.client, self.begun = feed, hdfs_native.Client(feed.stack.hdfs), time.monotonic()
         self.base = f"/warehouse/{feed.topic}"
         self.before = {path: self.listing(path) for path in [*TABLES, *(f"{table}/_delta_log" for table in TABLES), "_checkpoint/offsets", "_checkpoint/commits"]}
         self.output = conftest.ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
@@ -276,11 +281,19 @@ class Landing:
                                             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         self.python = self.jvm = None
 
+    def struck(self):
+        """Whether a server has died since it began."""
+        return self.feed.stack.whole_since > self.begun
+
     def listing(self, path):
-        try:
-            return {each.path for each in self.client.list_status(f"{self.base}/{path}") if each.path.endswith((".parquet", ".json")) or "_checkpoint" in path and "." not in each.path.rsplit("/", 1)[1]}
-        except FileNotFoundError:
-            return set()
+        while True:
+            try:
+                return {each.path for each in self.client.list_status(f"{self.base}/{path}") if each.path.endswith((".parquet", ".json")) or "_checkpoint" in path and "." not in each.path.rsplit("/", 1)[1]}
+            except FileNotFoundError:
+                return set()
+            except Exception:  # the NameNode is away
+                assert self.struck()
+                self.feed.stack.make("up")
 
     def wait_for(self, step):
         """True as soon as the step is seen; False when the landing ended before. A step:
@@ -322,7 +335,7 @@ class Landing:
 
     def kill(self, victim):
         """driver: Python and JVM and all, at once; jvm, python: one of them. True when it was at work."""
-        at_work = self.process.poll() is None
+        at_work = self.process.poll() is None and "error: " not in self.output.read_text()
         try:
             if victim == "driver" or self.jvm is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -337,9 +350,10 @@ class Landing:
         return not re.search(r"^(landed|rebuilt) in ", self.wait(), re.MULTILINE) and at_work and self.process.returncode != 0
 
     def was_too_quick(self):
-        """For a landing that ended before anybody touched it. False, for no kill counts; it must have ended well."""
+        """For a landing that ended before it was to be killed. False, for no kill counts; it must have ended well, unless
+        a server died under it."""
         said = self.wait()
-        assert self.process.returncode == 0, f"it failed, and nothing was killed:\n{said}"
+        assert self.process.returncode == 0 or self.struck() and "error: " in said, f"it failed, and nothing was killed:\n{said}"
         return False
 
     def wait(self):
@@ -390,31 +404,32 @@ def kill_driver(feed, step, victim):
     return landing.kill(victim) if landing.wait_for(step) else landing.was_too_quick()
 
 
+@contextlib.contextmanager
+def outage(stack):
+    """While servers of the stack are killed: whoever is at work meanwhile may fail. Then the documented command."""
+    stack.whole_since = math.inf
+    yield
+    stack.make("up")
+    stack.whole_since = time.monotonic()
+
+
 def kill_servers(feed, names, step):
-    """kill -9 of servers (all three and the landing: a power cut) while a landing is at the step; then the documented command.
-    Two feeds take turns, so one's landing begins while the other's ends, and may be struck a second time."""
+    """kill -9 of servers (all three and the landing: a power cut) while a landing is at the step. True when it counts."""
     feed.publish()
-    check_struck_ended(feed)
     landing = Landing(feed)
     if not landing.wait_for(step):
         return landing.was_too_quick()
     pids = feed.stack.service_pids()
     at_work = landing.process.poll() is None
-    if names == "all":
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(landing.process.pid, signal.SIGKILL)
-    for name in pids if names == "all" else [names]:
-        os.kill(pids[name], signal.SIGKILL)
-    feed.stack.make("up")
-    feed.struck.append((landing, names))
+    with outage(feed.stack):
+        if names == "all":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(landing.process.pid, signal.SIGKILL)
+        for name in pids if names == "all" else [names]:
+            os.kill(pids[name], signal.SIGKILL)
+    said = landing.wait()
+    assert landing.process.returncode == 0 or names == "all" or "error: " in said, said
     return at_work
-
-
-def check_struck_ended(feed):
-    while feed.struck:
-        landing, names = feed.struck.pop()
-        said = landing.wait()
-        assert landing.process.returncode == 0 or names == "all" or "error: " in said, said
 
 
 def kill_publishing(feed, victim, tmp_path):
@@ -436,16 +451,15 @@ def kill_publishing(feed, victim, tmp_path):
         kcats = living_kcats(publishing)
         at_work = bool(kcats)
         if at_work and victim == "broker":
-            os.kill(feed.stack.service_pids()["kafka"], signal.SIGKILL)
-            at_work = any(map(lives, kcats))  # it did not end while this looked
+            with outage(feed.stack):
+                os.kill(feed.stack.service_pids()["kafka"], signal.SIGKILL)
+                at_work = any(map(lives, kcats))  # it did not end while this looked
         for kcat in kcats if victim == "kcat" else ():
             try:
                 kcat.kill()
             except psutil.NoSuchProcess:
                 at_work = False
     # Whether it counts or not, all must be well again afterwards.
-    if victim == "broker":
-        feed.stack.make("up")
     code, said = publishing.wait(LIMIT_S), output.read_text()
     # Without the broker it may be a step before or after kcat that says so.
     assert "Traceback" not in said and (code == 0 or kcats and ("error: not all of" if victim == "kcat" else "error: ") in said), said
@@ -477,13 +491,12 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
     rng = random.Random(SEED)
     begin = time.monotonic()
     say(f"\n{KILLS} kills, SEED={SEED}")
-    # Every kind, in an order of the seed, and again until there are enough; the servers' half as often, for they take four
-    # times as long.
-    of_a_feed = [*((step, "driver") for step in DRIVER_STEPS), ("options begun", "jvm"), ("attempts", "python"), ("messages begun", "jvm"), ("questions", "python"), ("publishing", "kcat")]
-    of_servers = [*(("landing", name) for name in ("kafka", "namenode", "datanode", "all")), ("publishing", "broker")]
+    # Every kind, in an order of the seed, and again until there are enough; the landings' twice as often.
+    of_landings = [*((step, "driver") for step in DRIVER_STEPS), ("options begun", "jvm"), ("attempts", "python"), ("messages begun", "jvm"), ("questions", "python")]
+    of_servers = [*(("landing", name) for name in ("kafka", "namenode", "datanode", "all")), ("publishing", "broker"), ("publishing", "kcat")]
     plan = []
     while len(plan) < KILLS:
-        for kinds in (of_a_feed, of_servers, of_a_feed):
+        for kinds in (of_landings, of_servers, of_landings):
             plan += rng.sample(kinds, len(kinds))
     plan = plan[:KILLS]
     lines = [synthetic_lines(stack, tmp_path, f"lane-{number}", SEED * 10 + number, 5000) for number in (1, 2)]
@@ -499,7 +512,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
                 return
             with lock:
                 missed[kind] += 1
-                say(f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at {kind[0]} came too late, and does not count")
+                say(f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at {kind[0]} met nothing at work any more, and does not count")
         raise AssertionError(f"{kind} was never at work")
 
     def kill(feed, kind):
@@ -512,21 +525,24 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
             run(feed, kind, lambda: kill_driver(feed, *kind))
 
     with Reader(stack, *(feed.topic for feed in lanes)) as reader:
-        # What hits one feed only: two feeds side by side. The servers' kills: one at a time, since both feeds stand on them.
+        # Two feeds side by side; who is done takes the next. Servers die at a step of the first feed's landing, and
+        # wherever the second feed just is, which then does its own again.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            to_do = iter([kind for kind in plan if kind in of_a_feed])  # of both: who is done takes the next
-
             def lane(number):
                 try:
-                    for kind in to_do:
+                    while kind := take(number):
                         kill(lanes[number], kind)
-                finally:
-                    list(to_do)  # where one fails, the other comes to its end
+                except BaseException:
+                    plan.clear()  # where one fails, the other comes to its end
+                    raise
+
+            def take(number):
+                with lock:
+                    kind = next((kind for kind in plan if number == 0 or kind in of_landings), None)
+                    if kind:
+                        plan.remove(kind)
+                    return kind
             list(pool.map(lane, (0, 1)))
-        for number, kind in enumerate(kind for kind in plan if kind in of_servers):
-            kill(lanes[number % 2], kind)
-        for feed in lanes:
-            check_struck_ended(feed)
         # The documented command, once; and the same messages in peace.
         quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), rng) for number in (1, 2)]
         for feed, peace in zip(lanes, quiet, strict=True):
@@ -540,7 +556,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
         say(f"  {feed.topic}: {len(feed.sent):,} messages sent, {records:,} records in the topic, {accepted:,} attempts: 0 lost, 0 doubled")
         psutil.wait_procs(feed.jvms, timeout=60)
         assert not [jvm for jvm in feed.jvms if jvm.is_running()], "a JVM outlived its landing"
-    say(f"  {sum(counted.values())} kills in {time.monotonic() - begin:.0f} s ({sum(missed.values())} more came too late and do not count); "
+    say(f"  {sum(counted.values())} kills in {time.monotonic() - begin:.0f} s ({sum(missed.values())} more met nothing at work and do not count); "
         f"{sum(reader.reads.values())} reads found every child, {reader.unreadable} found the stack down or no tables yet")
     for kind, number in sorted(counted.items(), key=str):
         say(f"  {number:>4}  {kind[1]} at {kind[0]}")
