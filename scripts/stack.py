@@ -324,10 +324,10 @@ def ask(probe, said):
 
 def up(quiet, names):
     stack = [service for service in services() if not names or service.name in names]
-    if quiet and all(service.process() and service.listens() for service in stack):
-        return
-    print_knobs()
-    with one_at_a_time():
+    with one_at_a_time():  # what another make up has just started listens before it answers
+        if quiet and all(service.process() and service.listens() for service in stack):
+            return
+        print_knobs()
         begin = time.monotonic()
         format_storage()
         started = [service for service in stack if not service.process()]
