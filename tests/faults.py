@@ -291,9 +291,10 @@ class Landing:
                 return {each.path for each in self.client.list_status(f"{self.base}/{path}") if each.path.endswith((".parquet", ".json")) or "_checkpoint" in path and "." not in each.path.rsplit("/", 1)[1]}
             except FileNotFoundError:
                 return set()
-            except Exception:  # the NameNode is away
-                assert self.struck()
-                self.feed.stack.make("up")
+            except Exception:
+                if not self.struck():
+                    raise
+                self.feed.stack.make("up")  # the NameNode is away
 
     def wait_for(self, step):
         """True as soon as the step is seen; False when the landing ended before. A step:
@@ -324,7 +325,7 @@ class Landing:
             return self.process.poll() is None
         path = {"planned": "_checkpoint/offsets", "checkpoint": "_checkpoint/commits"}.get(step) or (step.removesuffix(" begun") if step.endswith(" begun") else f"{step}/_delta_log")
         # The first commit of a table makes it, and is none of a batch.
-        while not any(not each.endswith(f"/{0:020}.json") for each in self.listing(path) - self.before[path]):
+        while all(each.endswith(f"/{0:020}.json") for each in self.listing(path) - self.before[path]):
             if not self.alive(limit):
                 return False
             time.sleep(0.03)
@@ -350,9 +351,8 @@ class Landing:
             at_work = False
         return not re.search(r"^(landed|rebuilt) in ", self.wait(), re.MULTILINE) and at_work and self.process.returncode != 0
 
-    def was_too_quick(self):
-        """For a landing that ended before it was to be killed. False, for no kill counts; it must have ended well, unless
-        a server died under it."""
+    def ended_by_itself(self):
+        """For a landing that nobody killed: it must have ended well, unless a server died under it. False, for no kill counts."""
         said = self.wait()
         assert self.process.returncode == 0 or self.struck() and "error: " in said, f"it failed, and nothing was killed:\n{said}"
         return False
@@ -391,7 +391,7 @@ def kill_landing(feed, step, publish=lambda: None, target="land", before=None):
         given = publish()
         landing = Landing(feed, target)
         if not landing.wait_for(step):
-            landing.was_too_quick()
+            landing.ended_by_itself()
         elif landing.kill("driver") and (before is None or landing.listing(before) == landing.before[before]):
             return given
         say(f"  {feed.topic}: driver of {target} at {step} came too late, and does not count")
@@ -402,7 +402,7 @@ def kill_driver(feed, step, victim):
     """Publishes, lands, and kills the landing at the step. True when it counts."""
     feed.publish()
     landing = Landing(feed)
-    return landing.kill(victim) if landing.wait_for(step) else landing.was_too_quick()
+    return landing.kill(victim) if landing.wait_for(step) else landing.ended_by_itself()
 
 
 @contextlib.contextmanager
@@ -419,7 +419,7 @@ def kill_servers(feed, names, step):
     feed.publish()
     landing = Landing(feed)
     if not landing.wait_for(step):
-        return landing.was_too_quick()
+        return landing.ended_by_itself()
     pids = feed.stack.service_pids()
     at_work = landing.process.poll() is None
     with outage(feed.stack):
@@ -428,8 +428,10 @@ def kill_servers(feed, names, step):
                 os.killpg(landing.process.pid, signal.SIGKILL)
         for name in pids if names == "all" else [names]:
             os.kill(pids[name], signal.SIGKILL)
-    said = landing.wait()
-    assert landing.process.returncode == 0 or names == "all" or "error: " in said, said
+    if names == "all":
+        landing.wait()
+    else:
+        landing.ended_by_itself()
     return at_work
 
 
@@ -525,6 +527,14 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
         else:
             run(feed, kind, lambda: kill_driver(feed, *kind))
 
+    def take(number):
+        """The next kill that this lane may make, or None."""
+        with lock:
+            kind = next((kind for kind in plan if number == 0 or kind not in of_servers), None)
+            if kind:
+                plan.remove(kind)
+            return kind
+
     with Reader(stack, *(feed.topic for feed in lanes)) as reader:
         # Two feeds side by side; who is done takes the next. Servers die at a step of the first feed's landing, and
         # wherever the second feed just is, which then does its own again.
@@ -536,13 +546,6 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
                 except BaseException:
                     plan.clear()  # where one fails, the other comes to its end
                     raise
-
-            def take(number):
-                with lock:
-                    kind = next((kind for kind in plan if number == 0 or kind not in of_servers), None)
-                    if kind:
-                        plan.remove(kind)
-                    return kind
             list(pool.map(lane, (0, 1)))
         # The documented command, once; and the same messages in peace.
         quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), rng) for number in (1, 2)]
@@ -745,7 +748,7 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
         minute = Landing(other)
         if minute.wait_for("planned"):
             break
-        minute.was_too_quick()
+        minute.ended_by_itself()
     else:
         raise AssertionError("no landing was at work when the broker was to go")
     gone = time.monotonic()
@@ -869,7 +872,7 @@ def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
                 feed.publish(20)
                 landing = Landing(feed)
                 if not landing.wait_for("options begun"):
-                    landing.was_too_quick()
+                    landing.ended_by_itself()
                     continue
                 fill()
                 said = landing.wait()
