@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import time
 
@@ -236,6 +237,40 @@ def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     assert stack.table("synthetic_a", "attempts") == before
     said = stack.make("status")
     assert re.search(r"synthetic_a +0 +1,400 +1,400 +0\n", said), said
+
+
+def listens(address):
+    host, port = address.split(":")
+    with socket.socket() as attempt:
+        return attempt.connect_ex((host, int(port))) == 0
+
+
+def test_a_landing_beside_a_make_up_that_is_not_done_waits_for_it(stack):
+    """The NameNode listens again, but no DataNode has come back to it: nothing can be written yet."""
+    stack.make("topic", TOPIC="beside_up")
+    stack.kcat("beside_up", good())
+    pids = stack.service_pids()
+    run = {"cwd": conftest.ROOT, "env": conftest.clean_environment(), "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT, "text": True}
+    try:
+        os.kill(pids["datanode"], signal.SIGSTOP)
+        os.kill(pids["namenode"], signal.SIGKILL)
+        up = subprocess.Popen(stack.command("up"), stdout=subprocess.DEVNULL, **run)
+        limit = time.monotonic() + 60
+        while stack.service_pids()["namenode"] == pids["namenode"] or not listens(stack.hdfs.removeprefix("hdfs://")):
+            assert time.monotonic() < limit, "the new NameNode does not listen"
+            time.sleep(0.2)
+        land = subprocess.Popen(stack.command("land", TOPIC="beside_up"), stdout=subprocess.PIPE, **run)
+        said = ""
+        while "waiting for it" not in said:
+            line = land.stdout.readline()
+            assert line, said
+            said += line
+    finally:
+        os.kill(pids["datanode"], signal.SIGCONT)
+    assert up.wait(120) == 0
+    said += land.communicate(timeout=120)[0]
+    assert land.returncode == 0, said
+    assert len(stack.table("beside_up", "attempts")) == 1
 
 
 def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synthetic):
