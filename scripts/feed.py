@@ -54,6 +54,7 @@ def log_trace():
 def cause(error):
     """What an exception comes down to, in one line: Java's last cause, where there is one."""
     text = str(error).strip().replace("\\n", "\n")  # hdfs-native hands Java's trace on as one line
+    text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own words
     # hdfs-native names a DataNode by all that is known of it, in a thousand characters: its address is enough.
     text = re.sub(r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+).*?num_blocks: \w+(?:\(\d+\))? \}', r"\1:\2", text)
     causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(r"Reason: (.+)", text)  # the latter: Spark, of a batch
