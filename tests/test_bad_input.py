@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import conftest
+import file_in_topic
 import transform
 import validate
 import verdict
@@ -261,6 +262,27 @@ def test_a_password_in_an_address_is_neither_shown_nor_in_a_process_list(stack, 
     assert done.returncode == 0 and (tmp_path / "got.json").read_text() == "[]", done.stderr
     assert seen == [("Basic dXNlcjpzM2NyZXQ=", "/file.json?token=s3cret", [])]
     assert "s3cret" not in done.stdout + done.stderr and "//…@127.0.0.1" in done.stderr
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda message: message.replace(b'"attempt":', b'"attempt": 1, "attempt":'),
+    lambda message: message.replace(b'"attempt": 1', b'"attempt": 1.00000000000000000001'),
+    lambda message: message.replace(b'"attempt": 1', b'"attempt": "1"'),
+    lambda message: b"\xef\xbb\xbf" + message,
+    lambda message: message.decode().encode("utf-16"),
+])
+def test_a_message_that_was_mended_is_not_taken_for_the_one_that_was_refused(spoil):
+    """Or make publish would find the file to be in the topic, and never send it."""
+    message = good()
+    bad = spoil(message)
+    assert bad != message and verdict.examine(bad)[0] is not None and verdict.examine(message)[0] is None
+    assert file_in_topic.fingerprint(bad) != file_in_topic.fingerprint(message)
+
+
+def test_a_message_is_the_same_in_another_spelling():
+    message = good()
+    for other in (message.replace(b": ", b":  "), message.replace(b'"attempt": 1', b'"attempt": 1.0'), message.replace(b'"attempt": 1', b'"attempt": 10e-1'), message.replace(b"keen_id", rb"\u006been_id", 1)):
+        assert other != message and file_in_topic.fingerprint(other) == file_in_topic.fingerprint(message)
 
 
 # --- the published format -------------------------------------------------------------------------
