@@ -41,7 +41,6 @@ fi
 
 own_folder() {
   (umask 077; mkdir -p "$own/home" "$own/logs")
-  [ -f "$RUN_DIR/run-folder" ] || echo "made by scripts/setup.sh; make clean removes this folder" > "$RUN_DIR/run-folder"
   [ "$(id -u)" != 0 ] || chmod -R g+rwX "$own" # and RUN_DIR itself may be entered
   [ "$(id -u)" != 0 ] || chmod g+x "$RUN_DIR"
 }
@@ -157,7 +156,7 @@ case $* in
       [ "${answer:-}" = yes ] || die 1 "nothing was removed" "the answer was not yes" "to remove it without a question: make clean YES=1 STACK=docker"
     fi
     run "${compose[@]}" down --volumes
-    rm -rf -- "${own:?}"
+    [ ! -f "$RUN_DIR/run-folder" ] || rm -rf -- "${own:?}" # never of a folder that is somebody else's
     echo "the image stays; to remove it: docker rmi $image" ;;
   "python scripts/all.py") up; in_container "$@" ;;
   scripts/test.sh*|*scripts/annotate.py*|*scripts/plots.py*|*scripts/check_submission.py*)

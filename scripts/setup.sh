@@ -7,7 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
-[ "${STACK:-local}" != docker ] || exec scripts/docker.sh setup
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 quiet=${1:-}
 run_dir=${RUN_DIR:-.run}
@@ -19,6 +18,7 @@ if [ ! -f "$run_dir/run-folder" ]; then
   chmod 700 "$run_dir" # it holds customers' data, whoever made it
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
 fi
+[ "${STACK:-local}" != docker ] || exec scripts/docker.sh setup
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
