@@ -138,3 +138,6 @@ if __name__ == "__main__":
     except BrokenPipeError:  # whoever read our lines is gone, and says why
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except OSError as error:
+        print(f"  {sys.argv[1]} cannot be read: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
