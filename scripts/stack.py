@@ -77,10 +77,14 @@ class Service:
                 raise Failure(f"port {port} is taken, {self.name} cannot have it", f"it comes from {origin}, and is held by {holder}",
                               "stop that program, or choose other ports: make up KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
         with open(self.log, "ab") as log:
+            # It becomes the server when it is told to, and ends when nobody is left to tell it: no server runs whose
+            # pid could not be noted, and none would find.
             self.child = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
-        write_atomically(self.pid_file, " ".join(map(str, [self.child.pid, *self.ports])))
+                ["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *self.command], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True, env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
+        with self.child.stdin as go:
+            write_atomically(self.pid_file, " ".join(map(str, [self.child.pid, *self.ports])))
+            go.write(b"the pid is noted\n")
 
     def listens(self):
         """Whether each of its ports takes a connection."""
