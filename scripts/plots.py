@@ -13,12 +13,14 @@ import statistics
 import matplotlib
 
 matplotlib.use("agg")
+matplotlib.rcParams["text.parse_math"] = False  # an exam's name may hold a $
 import matplotlib.dates as dates
 import matplotlib.pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 import feed
 import verify
+from printable import printable
 
 FOLDER = pathlib.Path("plots")
 DARK, MIDDLE, LIGHT = "0.15", "0.5", "0.82"
@@ -31,6 +33,7 @@ def draw(name, title, size=(8, 4.5)):
     """A pair of axes to draw on; saved as plots/<name>.png when the block ends."""
     if feed.TOPIC.startswith("synthetic"):
         title = f"SYNTHETIC data, invented: {title}"
+    title = printable(title)  # it holds an exam's name
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=10, wrap=True)
