@@ -49,7 +49,7 @@ HDFS ?= hdfs://127.0.0.1:8020
 SPARK_MASTER ?= local[*]
 # Tables lie at $HDFS$WAREHOUSE/$TOPIC/<table>.
 WAREHOUSE ?= /warehouse
-# Jars, pids, logs, rendered configuration and the stack's storage; deleting it deletes them all.
+# Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
 KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR

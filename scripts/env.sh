@@ -125,6 +125,14 @@ fi
 
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
+# What Spark and Java spill and unpack lies below the run folder, by the command's pid; what killed ones left is removed here.
+# (A container takes its own away.) Where the disk is full, it has to be the system's /tmp.
+if [ -z "${PIPELINE_INSTALLED:-}" ]; then
+  for left in "$RUN_DIR"/tmp/*; do kill -0 "${left##*/}" 2>/dev/null || [ -d "/proc/${left##*/}" ] || rm -rf "$left"; done
+  if mkdir -p "$RUN_DIR/tmp/$$" 2>/dev/null; then
+    export SPARK_LOCAL_DIRS=$RUN_DIR/tmp/$$ SPARK_SUBMIT_OPTS=-Djava.io.tmpdir=$RUN_DIR/tmp/$$
+  fi
+fi
 jars=("$JARS"/spark/*.jar)
 # shellcheck disable=SC2034  # used by name below
 SPARK_JARS=$(IFS=,; echo "${jars[*]}")
