@@ -132,7 +132,7 @@ def exists(path):
 @functools.cache
 def _consumer():
     # The broker checks each record's CRC when it comes in; a second check in Python would take most of the time.
-    return KafkaConsumer(bootstrap_servers=KAFKA, enable_auto_commit=False, check_crcs=False,
+    return KafkaConsumer(bootstrap_servers=KAFKA, enable_auto_commit=False, check_crcs=False, isolation_level="read_committed",
                          fetch_max_bytes=32 * 2**20, max_partition_fetch_bytes=8 * 2**20, **kafka_client.for_python())
 
 
@@ -168,8 +168,18 @@ def _partitions(topic):
 
 
 def end_offsets(topic=None):
-    """{partition: offset that the next record will get}; empty when there is no such topic."""
-    return {at.partition: offset for at, offset in patiently(lambda: _consumer().end_offsets(_partitions(topic))).items()}
+    """{partition: offset after the last record}; empty when there is no such topic. What ends a transaction has an offset
+    too, and is no record; nor is what was never committed."""
+    begins = beginning_offsets(topic)
+    found = {}
+    for at, end in patiently(lambda: _consumer().end_offsets(_partitions(topic))).items():
+        begin, span, last = begins[at.partition], 1, None
+        while last is None and span < 10 * (end - begin):
+            for last in _read(at, max(begin, end - span), end):
+                pass
+            span *= 10
+        found[at.partition] = begin if last is None else last.offset + 1
+    return found
 
 
 def beginning_offsets(topic=None):
@@ -179,18 +189,26 @@ def beginning_offsets(topic=None):
 
 def records():
     """Every record of the topic up to its end at the time of the call, a partition after the other."""
+    for at, end in patiently(lambda: _consumer().end_offsets(_partitions(None))).items():
+        yield from _read(at, None, end)
+
+
+def _read(at, start, end):
+    """The committed records of a partition from `start` (None: the first that is kept) to before `end`."""
     consumer = _consumer()
-    for at, end in patiently(lambda: consumer.end_offsets(_partitions(None))).items():
-        consumer.assign([at])
+    consumer.assign([at])
+    if start is None:
         consumer.seek_to_beginning(at)
-        silent_since = time.monotonic()
-        while consumer.position(at) < end:
-            for record in consumer.poll(timeout_ms=1000).get(at, ()):
-                if record.offset < end:
-                    yield record
-                silent_since = time.monotonic()
-            if time.monotonic() - silent_since > SILENCE_LIMIT_S:
-                raise Failure(f"Kafka at {KAFKA} stopped sending topic {TOPIC}", f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of {end} in partition {at.partition}", "make status; then again")
+    else:
+        consumer.seek(at, start)
+    silent_since = time.monotonic()
+    while consumer.position(at) < end:
+        for record in consumer.poll(timeout_ms=1000).get(at, ()):
+            if record.offset < end:
+                yield record
+            silent_since = time.monotonic()
+        if time.monotonic() - silent_since > SILENCE_LIMIT_S:
+            raise Failure(f"Kafka at {KAFKA} stopped sending topic {at.topic}", f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of {end} in partition {at.partition}", "make status; then again")
 
 
 def open_table(table, topic=None):

@@ -234,6 +234,7 @@ def stream(spark, landed, ends, expired):
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", feed.KAFKA)
         .options(**kafka_client.for_spark())
+        .option("kafka.isolation.level", "read_committed")  # what an aborted transaction sent was never published
         .option("subscribe", feed.TOPIC)
         .option("startingOffsets", start_at)
         .option("maxOffsetsPerTrigger", MESSAGES_A_BATCH)

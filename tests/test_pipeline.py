@@ -1,5 +1,6 @@
 """The Make targets on a real broker, a real HDFS and real Spark; the tables read back by another reader than Spark."""
 import collections
+import contextlib
 import fractions
 import json
 import os
@@ -11,8 +12,9 @@ import subprocess
 import time
 
 import pexpect
+import psutil
 import pytest
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer
 
 import conftest
 from messages import good
@@ -229,6 +231,8 @@ def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     before = stack.table("synthetic_a", "attempts")
     pids = stack.pids()
     assert len(pids) == 3
+    scratch = conftest.ROOT / stack.run_dir / "tmp"
+    assert {str(pid) for pid in pids} <= set(os.listdir(scratch))
     for pid in pids:
         os.kill(pid, signal.SIGKILL)  # a power cut; the pid files stay
     assert "down" in stack.make("status")
@@ -237,6 +241,23 @@ def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     assert stack.table("synthetic_a", "attempts") == before
     said = stack.make("status")
     assert re.search(r"synthetic_a +0 +1,400 +1,400 +0\n", said), said
+    limit = time.monotonic() + 30  # until whoever inherited them has taken note of their end
+    while {str(pid) for pid in pids} & set(os.listdir(scratch)):  # any command removes what the dead left
+        assert time.monotonic() < limit
+        stack.make("status")
+
+
+def test_a_server_whose_pid_cannot_be_noted_is_not_left_running(stack):
+    os.kill(stack.service_pids()["kafka"], signal.SIGKILL)
+    in_the_way = conftest.ROOT / stack.run_dir / "pids" / "kafka.new"  # as a full disk would be
+    in_the_way.mkdir()
+    try:
+        assert "error: " in stack.make("up", ok=False)
+        commands = [process.info["cmdline"] or () for process in psutil.process_iter(["cmdline"])]
+        assert not [command for command in commands if "kafka.Kafka" in command and stack.run_dir in " ".join(command)]
+    finally:
+        in_the_way.rmdir()
+    stack.make("up")
 
 
 def listens(address):
@@ -297,6 +318,36 @@ def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synth
     assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
 
 
+def test_transactions_are_landed_when_they_are_committed(stack):
+    """What ends a transaction takes an offset and is no record; what was aborted, or is not committed yet, was never published."""
+    stack.make("topic", TOPIC="transactions")
+    producer, other = (KafkaProducer(bootstrap_servers=stack.kafka, transactional_id=name, acks="all", enable_idempotence=True) for name in ("first", "other"))
+    with contextlib.closing(producer), contextlib.closing(other):
+        producer.init_transactions()
+        other.init_transactions()
+
+        def send(sender, *keen_ids):
+            sender.begin_transaction()
+            for keen_id in keen_ids:
+                sender.send("transactions", good(keen_id=keen_id))
+            sender.flush()
+
+        send(producer, "first", "second")
+        producer.commit_transaction()
+        send(producer, "aborted", "aborted too")
+        producer.abort_transaction()
+        stack.make("land", TOPIC="transactions")
+        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        send(other, "open")
+        send(producer, "behind it")
+        producer.commit_transaction()
+        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        other.commit_transaction()
+    stack.make("land", TOPIC="transactions")
+    assert [row["keen_id"] for row in by(stack.table("transactions", "messages"), "kafka_offset")] == ["first", "second", "open", "behind it"]
+    assert "DIFFERS" not in stack.make("verify", TOPIC="transactions", DATA="none")
+
+
 def test_a_topic_deleted_and_made_anew_stops_landing(stack):
     from kafka import KafkaAdminClient
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
@@ -336,7 +387,8 @@ def test_list_and_consume_show_what_is_there(stack, synthetic):
 
 def test_clean_removes_no_folder_of_somebody_else(stack, tmp_path):
     (tmp_path / "photo").write_text("mine")
-    assert "holds something already" in stack.make("setup", ok=False, RUN_DIR=tmp_path)
+    for where in "local", "docker":
+        assert "holds something already" in stack.make("setup", ok=False, RUN_DIR=tmp_path, STACK=where)
     assert "is no run folder" in stack.make("clean", ok=False, RUN_DIR=tmp_path, YES=1)
     assert (tmp_path / "photo").exists()
 
@@ -372,6 +424,11 @@ def test_a_file_of_somebody_is_not_overwritten_with_invented_data(stack, tmp_pat
 
 def test_a_typo_in_data_is_no_reason_to_invent_some(stack):
     assert "no-such-file.json is not there" in stack.make("data", ok=False, DATA="no-such-file.json")
+
+
+def test_a_file_that_cannot_be_read_is_not_called_sent(stack):
+    said = stack.make("publish", ok=False, TOPIC="unreadable", DATA="/proc/self/mem")  # its first byte is an I/O error, for root too
+    assert "/proc/self/mem cannot be read: Input/output error" in said and "not all of /proc/self/mem was sent" in said, said
 
 
 def test_a_download_with_another_hash_is_not_taken_unless_told(stack, tmp_path):
