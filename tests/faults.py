@@ -522,7 +522,8 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path)
         if kind[0] == "publishing":
             run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
         elif kind[0] == "landing":
-            step = rng.choice(DRIVER_STEPS[1:-1])
+            # Once a batch is read, the broker has nothing to do for it.
+            step = "planned" if kind[1] == "kafka" else rng.choice(DRIVER_STEPS[1:-1])
             run(feed, kind, lambda: kill_servers(feed, kind[1], step))
         else:
             run(feed, kind, lambda: kill_driver(feed, *kind))
