@@ -6,7 +6,6 @@ Run by: make publish (send or not?) and make verify (is every message there?)
 
 Memory: 16 bytes a message of the topic, whatever their size.
 """
-import decimal
 import hashlib
 import json
 import os
@@ -14,32 +13,24 @@ import os
 import numpy
 
 import feed
+import verdict
 from records import file_records
 
 
-def _number(text):
-    """The number, exactly: 1.0 and 1e0 are 1, and 1.00000000000000000001 is not."""
-    value = decimal.Decimal(text)
-    digits, exponent = "".join(map(str, value.as_tuple().digits)), value.as_tuple().exponent
-    if not value or 0 <= value.adjusted() < 4300 and not digits[len(digits) + exponent:].strip("0"):
-        return int(value)
-    return {"digits": digits.strip("0"), "times 10 to the": value.adjusted(), "negative": value.is_signed()}
+# Within these a whole number is compared exactly, however it is spelt; a field that is declared holds no other.
+WHOLE = (-10**20, 10**20)
 
 
-def _object(pairs):
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+def _spelling(number):
+    whole = number.whole(WHOLE)
+    return float(number.text) if whole is None else whole  # 1.00000000000000000001 is 1.0 here, and 1 is 1
 
 
 def fingerprint(record):
-    """64 bits of the record's content: of its compact JSON, or of its bytes where they are none (as landing sees it:
-    UTF-8 without a byte order mark, each key once)."""
+    """64 bits of the record's content: of its compact JSON, or of its bytes where landing finds no JSON."""
     try:
-        value = json.loads(record.decode(), parse_float=_number, object_pairs_hook=_object)
-        record = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    except (ValueError, ArithmeticError, RecursionError):
+        record = json.dumps(verdict.parse(record.decode()), default=_spelling, ensure_ascii=False, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
         pass
     return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 

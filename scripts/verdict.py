@@ -95,7 +95,8 @@ def _depth(text):
     return deepest
 
 
-def _parse(text):
+def parse(text):
+    """The JSON in a text, each number as a _Number. A ValueError that says why, where landing calls it not_json."""
     # Counting brackets, those in texts too, is quick, and enough for nearly every message.
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise _NotJson(f"it is nested more than {MAX_DEPTH:,} levels deep")
@@ -227,7 +228,7 @@ def examine(value):
     except UnicodeDecodeError as error:
         return f"not_utf8: byte {error.start} is 0x{value[error.start]:02x}", None, None
     try:
-        message = _parse(text)
+        message = parse(text)
     except _NotJson as error:
         return f"not_json: {error}", None, None
     if not isinstance(message, dict):
