@@ -127,6 +127,14 @@ annotate: ensure-data ## make the report: run every command of annotations.md on
 check-annotations: ensure-data ## the same again, changing nothing: does the report still show what runs?
 	$(ENV) python scripts/annotate.py --check
 
+.PHONY: dictionary
+dictionary: setup ## after the declaration changed (scripts/message.py): write the JSON Schema and the README's data dictionary anew
+	$(ENV) python scripts/dictionary.py
+
+.PHONY: check-dictionary
+check-dictionary: setup ## do the JSON Schema and the data dictionary agree with the declaration of the message?
+	$(ENV) python scripts/dictionary.py --check
+
 .PHONY: check-submission
 check-submission: setup ## is everything there that the assignment asks for?
 	$(ENV) python scripts/check_submission.py

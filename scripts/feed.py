@@ -241,15 +241,18 @@ def landed_offsets(topic=None):
     if ledger is None:
         return None
     landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
+    mixed = set()
     for file in ledger.get_add_actions(flatten=True).to_struct_array().to_pylist():
         partition = file.get("min.kafka_partition")
         if partition is None or partition != file["max.kafka_partition"] or file["max.kafka_offset"] is None:
-            # Rewritten by another tool, without statistics or with partitions mixed: the data tell.
-            columns = ledger.to_pyarrow_table(columns=["kafka_partition", "kafka_offset"])
+            mixed.add(file["path"])  # without statistics, or with several partitions in one file: its data tell
+        else:
+            landed[partition] = max(landed.get(partition, 0), file["max.kafka_offset"] + 1)
+    for fragment in ledger.to_pyarrow_dataset().get_fragments() if mixed else ():
+        if fragment.path.lstrip("/") in mixed:
+            columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
             for row in columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")]).to_pylist():
                 landed[row["kafka_partition"]] = max(landed.get(row["kafka_partition"], 0), row["kafka_offset_max"] + 1)
-            return landed
-        landed[partition] = max(landed.get(partition, 0), file["max.kafka_offset"] + 1)
     return landed
 
 

@@ -3,29 +3,35 @@
 Run by: make land [SKIP_EXPIRED=1]
     scripts/env.sh python scripts/land.py
 
-One Structured Streaming query works off what is new in bounded batches. A batch writes four Delta tables, each write
-marked with the query's id and the batch's number, so that a batch which is repeated after a kill writes only what is
-not there yet. Children come before their attempt and the ledger last (see tables.TABLES): whoever finds an attempt
-finds its children, and the ledger's end is where landing stands.
+One Structured Streaming query works off what is new in bounded batches of even size. Of a batch, Spark's workers decode
+each record once and write the files of all four tables; the driver resolves the repeats and makes four Delta commits (see
+batch.py), each marked with the query's id and the batch's number, so that a batch which is repeated after a kill commits
+only what is not there yet. Child rows are committed before their attempt, the ledger last: its highest offsets are the
+committed position.
 """
 import json
+import math
 import os
 import time
-import uuid
 
 import deltalake
+import pyarrow as pa
+from deltalake import Transaction
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import functions as F
 
+import batch
 import feed
 import kafka_client
+import message
 import tables
-import transform
 
-MESSAGES_A_BATCH = 50_000  # about 140 MB of JSON: fits the driver's 1 GB, and few enough commits
-MAX_PREFIXES = 64
-# Before rows go that a reader may be about to look for: whoever has opened `attempts` has opened its children by then.
+# At most so many: what the driver keeps of a batch is about 200 bytes a message, and a batch that is interrupted is done again.
+MESSAGES_A_BATCH = 100_000
+MESSAGES_A_TASK = 5_000  # at least, where a batch is shared out
+# Grace period before child rows without an attempt are deleted: a reader who has opened `attempts` has opened its children by then.
 READERS_PAUSE_S = 10
+FOLDER = feed.table_path("")[:-1].removeprefix(feed.HDFS)
 CHECKPOINT = feed.table_path("_checkpoint")
 
 
@@ -57,81 +63,41 @@ def check_topic(landed):
 
 
 def create_tables(topic_id):
-    """Makes the tables that are missing, empty. Done without Spark: the same commit, in a tenth of the time."""
-    for name, schema in tables.TABLES.items():
+    """Creates the tables that are missing, empty."""
+    for name in message.TABLES:
         if feed.open_table(name) is None:
-            deltalake.DeltaTable.create(feed.table_path(name), deltalake.Schema.from_json(schema.json()), mode="ignore",
+            deltalake.DeltaTable.create(feed.table_path(name), tables.delta_schema(name), mode="ignore",
                                         configuration={feed.TOPIC_ID: topic_id}, raise_if_key_not_exists=False)
 
 
-def accepted_before(spark, starts, prefixes):
-    """What was accepted before this batch, where its keen_id could be one of the batch's; None for an empty table.
+class Landing:
+    """The tables, open, and what the batches of this run have accepted so far."""
 
-    A batch that is repeated after a kill must not meet its own rows and call them duplicates: `before` means below
-    the offset at which the batch starts. keen_ids begin with their time, so that prefixes name spans of time:
-    files of other times are skipped by their statistics, and of the others only four columns are read.
-    """
-    if feed.open_table("attempts").version() == 0:
-        return None
-    own = [(F.col("kafka_partition") == partition) & (F.col("kafka_offset") >= start) for partition, start in starts.items()]
-    earlier = spark.read.format("delta").load(feed.table_path("attempts"))
-    if len(prefixes) <= MAX_PREFIXES:
-        spans = [F.col("keen_id").startswith(prefix) for prefix in prefixes]
-    else:
-        spans = [F.col("keen_id").between(min(prefixes), max(prefixes)), F.col("keen_id").startswith(max(prefixes))]
-    return earlier.where(~any_of(own)).where(any_of(spans)).select("keen_id", "content_hash", "kafka_partition", "kafka_offset")
+    def __init__(self, query_id):
+        self.query_id = query_id
+        self.tables = {table: feed.open_table(table) for table in message.TABLES}
+        self.accepted = {}  # of the batch before: most repeats follow soon, and the workers can leave them out
 
-
-def any_of(conditions):
-    result = F.lit(False)
-    for condition in conditions:
-        result = result | condition
-    return result
-
-
-def ship_verdict(spark):
-    """To Spark's Python workers, which import it."""
-    spark.sparkContext.addPyFile(os.path.join(os.path.dirname(os.path.abspath(__file__)), "verdict.py"))
-
-
-def land_batch(records, batch_id, query_id):
-    begin = time.monotonic()
-    spark = records.sparkSession
-    messages = transform.read_messages(records, uuid.uuid4().hex).persist()
-    offsets = messages.groupBy("kafka_partition").agg(
-        F.min("kafka_offset").alias("start"), F.max("kafka_offset").alias("last"), F.count("*").alias("records"),
-        F.count_if(~F.col("is_plain")).alias("not_plain")).collect()
-    if not offsets:
-        return
-    examined = None
-    if any(row.not_plain for row in offsets):
-        examined = transform.examine_closely(messages.where(~F.col("is_plain"))).persist()
-        messages_read = messages.where("is_plain").unionByName(examined)
-    else:
-        messages_read = messages
-    starts = {row.kafka_partition: row.start for row in offsets}
-    prefixes = {row.prefix for row in messages_read.where(F.col("reason").isNull()).select(F.substring("keen_id", 1, 4).alias("prefix")).distinct().collect()}
-    others = transform.not_accepted(messages_read, accepted_before(spark, starts, prefixes)).persist()
-    judged = transform.with_status(messages_read, F.broadcast(others))
-
-    rows_of = {"options": transform.option_rows, "questions": transform.question_rows,
-               "attempts": transform.attempt_rows, "messages": transform.ledger_rows}
-    for table in tables.TABLES:
-        (rows_of[table](judged).write.format("delta").mode("append")
-         # Delta skips a write whose number it has seen from this writer. The id is the checkpoint's: with a new
-         # checkpoint the batches count from 0 again and must not be taken for the old ones.
-         .option("txnAppId", query_id).option("txnVersion", batch_id)
-         .save(feed.table_path(table)))
-
-    total = sum(row.records for row in offsets)
-    not_first = {row.status: row["count"] for row in others.groupBy("status").count().collect()}
-    refused = examined.where(F.col("reason").isNotNull()).count() if examined else 0
-    duplicate, rejected = not_first.get("duplicate", 0), not_first.get("rejected", 0) + refused
-    spans = ", ".join(f"{row.kafka_partition}: {row.start}-{row.last}" for row in sorted(offsets))
-    print(f"{batch_id:>5}  {spans:<28} {total - duplicate - rejected:>9,} {duplicate:>10,} {rejected:>9,} {time.monotonic() - begin:>8.1f}", flush=True)
-    for frame in (messages, examined, others):
-        if frame is not None:
-            frame.unpersist()
+    def land(self, records, batch_id):
+        begin = time.monotonic()
+        parts = batch.write_files(records, feed.HDFS, FOLDER, self.accepted)
+        judged = pa.concat_tables(judged for _, judged in parts)
+        if not len(judged):
+            return
+        spans = {row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"]) for row in
+                 judged.group_by("kafka_partition").aggregate([("kafka_offset", "min"), ("kafka_offset", "max")]).to_pylist()}
+        keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
+        earlier = batch.accepted_before(self.tables["attempts"], keen_ids, {partition: first for partition, (first, _) in spans.items()})
+        status, reason = batch.resolve(judged, earlier)
+        files = batch.correct_files(feed.HDFS, FOLDER, parts, status, reason)
+        for table, delta in self.tables.items():
+            committed = delta.transaction_version(self.query_id)
+            if committed is None or committed < batch_id:
+                batch.commit(table, delta, files, transactions=[Transaction(self.query_id, batch_id)])
+        self.accepted = {keen_id: (content_hash, f"{partition}-{offset}") for keen_id, content_hash, partition, offset, its_status in zip(
+            *(judged[name].to_pylist() for name in ("keen_id", "content_hash", "kafka_partition", "kafka_offset")), status, strict=True) if its_status == "accepted"}
+        shown = ", ".join(f"{partition}: {first}-{last}" for partition, (first, last) in sorted(spans.items()))
+        print(f"{batch_id:>5}  {shown:<28} {status.count('accepted'):>9,} {status.count('duplicate'):>10,} {status.count('rejected'):>9,} {time.monotonic() - begin:>8.1f}", flush=True)
 
 
 def query_id_of(checkpoint):
@@ -143,32 +109,31 @@ def query_id_of(checkpoint):
         return None
 
 
-def forget_unfinished(spark, landed):
-    """Without a checkpoint nobody repeats a batch that was cut off: its rows go, and its records are landed as new ones.
+def forget_unfinished(landed):
+    """Without a checkpoint nobody repeats a batch that was interrupted: its rows go, and its records are landed as new ones.
     Attempts first, so that no attempt is ever without its children."""
-    tables_of(spark, "attempts").delete(~any_of([(F.col("kafka_partition") == partition) & (F.col("kafka_offset") < end) for partition, end in landed.items()]))
-    sweep(spark)
+    landed_ones = " OR ".join(f"(kafka_partition = {partition} AND kafka_offset < {end})" for partition, end in landed.items())
+    feed.open_table("attempts").delete(f"NOT ({landed_ones or 'false'})")
+    sweep()
 
 
 def wait_for_readers():
-    print(f"  {READERS_PAUSE_S} s for readers who opened attempts that are gone now, and are about to open their children", flush=True)
+    print(f"  {READERS_PAUSE_S} s for readers who have opened attempts that are deleted now, and open their children next", flush=True)
     time.sleep(READERS_PAUSE_S)
 
 
-def sweep(spark):
-    """Deletes the children that have no attempt, if there are any: they may have had one a moment ago."""
-    attempts = tables_of(spark, "attempts").toDF()
-    orphans = {child: tables_of(spark, child).toDF().select("keen_id").distinct().join(attempts, "keen_id", "left_anti") for child in ("questions", "options")}
-    orphans = {child: frame for child, frame in orphans.items() if not frame.isEmpty()}
+def sweep():
+    """Deletes child rows that have no attempt, if there are any, after a pause: they may have had one a moment ago."""
+    keen_ids = batch.read(feed.open_table("attempts").to_pyarrow_dataset(), ["keen_id"])["keen_id"].combine_chunks()
+    orphans = {}
+    for child in ("questions", "options"):
+        found = {keen_id for rows in batch.rows_without_attempt(feed.open_table(child), keen_ids) for keen_id in rows["keen_id"].unique().to_pylist()}
+        if found:
+            orphans[child] = sorted(found)
     if orphans:
         wait_for_readers()
-    for child, frame in orphans.items():
-        tables_of(spark, child).alias("child").merge(frame.alias("orphan"), "child.keen_id = orphan.keen_id").whenMatchedDelete().execute()
-
-
-def tables_of(spark, table):
-    from delta.tables import DeltaTable
-    return DeltaTable.forPath(spark, feed.table_path(table))
+    for child, found in orphans.items():
+        batch.delete_attempts(feed.open_table(child), found)
 
 
 def main():
@@ -185,6 +150,7 @@ def land():
     tables.check_none_is_gone()
     landed = feed.landed_offsets()
     topic_id, ends, expired = check_topic(landed)
+    tables.add_columns()
     new = sum(end - max((landed or {}).get(partition, 0), expired.get(partition, (0, 0))[1]) for partition, end in ends.items())
     if landed is not None and new == 0 and not expired:
         print(f"nothing new: all {sum(ends.values()):,} records of topic {feed.TOPIC} are landed already")
@@ -216,18 +182,23 @@ def land():
 
 def stream(spark, landed, ends, expired):
     """Lands what lies behind `landed`, up to the topic's end as it is now."""
-    ship_verdict(spark)
+    batch.ship(spark)
     if expired:  # the checkpoint knows only to go on where it was
         feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)
     if query_id_of(CHECKPOINT) is None and feed.open_table("options").version() > 0:
         print("  there are tables but no checkpoint: going on behind the ledger's end", flush=True)
-        forget_unfinished(spark, landed)
+        forget_unfinished(landed)
     if expired:
         feed.note_expired(expired)
         landed = landed | {partition: end for partition, (_, end) in expired.items()}
         for partition, (first, end) in expired.items():
             print(f"  skipped, since they are gone: partition {partition}, offsets {first} to {end - 1}, {end - first:,} records", flush=True)
 
+    new = sum(end - landed.get(partition, 0) for partition, end in ends.items())
+    # Batches of even size. Spark shares a batch's number out among the partitions, rounded: one more for each of them.
+    batch_size = math.ceil(new / max(1, math.ceil(new / MESSAGES_A_BATCH))) + len(ends)
+    # A topic of one partition is read by all cores, too; but a worker's start takes as long as some thousand messages.
+    tasks = max(1, min(spark.sparkContext.defaultParallelism, new // MESSAGES_A_TASK))
     # Counts only when the checkpoint is new; -2 is Spark's word for the earliest.
     start_at = json.dumps({feed.TOPIC: {str(partition): landed.get(partition, -2) for partition in ends}})
     records = (
@@ -237,18 +208,22 @@ def stream(spark, landed, ends, expired):
         .option("kafka.isolation.level", "read_committed")  # what an aborted transaction sent was never published
         .option("subscribe", feed.TOPIC)
         .option("startingOffsets", start_at)
-        .option("maxOffsetsPerTrigger", MESSAGES_A_BATCH)
-        .option("minPartitions", spark.sparkContext.defaultParallelism)  # a topic of one partition is read by all cores
+        .option("maxOffsetsPerTrigger", batch_size)
+        .option("minPartitions", tasks)
         .load()
         .select(F.col("partition").alias("kafka_partition"), F.col("offset").alias("kafka_offset"),
                 F.col("timestamp").alias("kafka_timestamp"), "key", "value")
     )
+    if tasks == 1:  # one file a table, whatever the number of partitions
+        records = records.coalesce(1)
     print(f"{'batch':>5}  {'partition: offsets':<28} {'accepted':>9} {'duplicate':>10} {'rejected':>9} {'seconds':>8}", flush=True)
-    failures = []
+    failures, landing = [], None
 
-    def batch_function(batch, batch_id):
+    def batch_function(records_of_batch, batch_id):
+        nonlocal landing
         try:
-            land_batch(batch, batch_id, query_id_of(CHECKPOINT))
+            landing = landing or Landing(query_id_of(CHECKPOINT))
+            landing.land(records_of_batch, batch_id)
         except Exception as error:
             failures.append(error)
             raise
@@ -264,6 +239,8 @@ def stream(spark, landed, ends, expired):
         query.awaitTermination()
     except StreamingQueryException as error:  # of what was raised here in Python it knows no more than the text of a trace
         raise failures[-1] if failures else error
+    for table in message.TABLES:
+        batch.compact(feed.open_table(table))
 
 
 if __name__ == "__main__":

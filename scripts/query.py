@@ -28,7 +28,7 @@ def shortened(answer):
 def main(files=()):
     tables.registration()  # says so at once when nothing was landed yet
     spark = tables.session("query", sum(feed.landed_offsets().values()))
-    tables.register(spark)
+    tables.view(spark)
     mark = "   [SYNTHETIC data: invented, no real user did this]" if feed.TOPIC.startswith("synthetic") else ""
     for path in files or sorted(glob.glob("queries/*.sql")):
         with open(path) as file:
@@ -37,6 +37,8 @@ def main(files=()):
         print(f"\n== {path.split('/')[-1].removesuffix('.sql')}, feed {feed.TOPIC}{mark}")
         for line in comment:
             print(f"   {line}")
+        if f"{feed.TOPIC}." in text:  # it names the tables with their database
+            tables.register(spark)
         answer = spark.sql(text.rstrip().rstrip(";"))
         with contextlib.redirect_stdout(io.StringIO()) as shown:
             shortened(answer).show(MOST_ROWS, truncate=False)

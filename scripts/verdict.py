@@ -1,33 +1,22 @@
-"""The close look at one message that the fast path of transform.py would not pass: what is wrong with it, exactly.
+"""The validator: what is wrong with a message, exactly. The rules and their order are those of the README (The verdicts).
 
-Imported by Spark's Python workers; needs nothing but Python. The rules and their order are those of the README.
+Used by landing and reprocessing (in Spark's workers), by make validate, and by publishing's comparison of file and topic.
+Needs nothing but Python and message.py.
 """
 import json
 import re
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 
+import message
+from message import RESULTS, Array, Object
+
 MAX_DEPTH = 1000
-RESULTS = {"correct": "correct", "incorrect": "incorrect", "missed_some": "incomplete", "unanswered": "unanswered"}
-_INT, _LONG = (-2**31, 2**31 - 1), (-2**63, 2**63 - 1)
 
-# The declared message. A leaf is its kind; {…} an object, each field with whether it is required; [x] an array of x.
-_OPTION = {"id": ("text", True), "checked": ("boolean", True), "at": ("time", False), "submitted": ("whole number", False),
-           "correct": ("boolean", False)}
-_QUESTION = {"id": ("text", True), "options": ([_OPTION], True), "user_result": ("text", False), "user_correct": ("boolean", False),
-             "user_incomplete": ("boolean", False), "user_submitted": ("boolean", False)}
-_COUNTS = {"incomplete": ("whole number of 32 bits", True), "submitted": ("whole number of 32 bits", True),
-           "incorrect": ("whole number of 32 bits", True), "all_correct": ("boolean", True), "correct": ("whole number of 32 bits", True),
-           "total": ("whole number of 32 bits", True), "unanswered": ("whole number of 32 bits", True)}
-_SEQUENCES = {"questions": ([_QUESTION], True), "attempt": ("whole number of 32 bits", True), "id": ("text", True), "counts": (_COUNTS, False)}
-MESSAGE = {"keen_timestamp": ("epoch", True), "max_attempts": ("text of a number", True), "started_at": ("time", True),
-            "base_exam_id": ("text", True), "user_exam_id": ("text", True), "sequences": (_SEQUENCES, True),
-            "keen_created_at": ("epoch", True), "certification": ("text of a boolean", False), "keen_id": ("text", True),
-            "exam_name": ("text", True)}
-
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
 _EPOCH = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
+_EPOCH_BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LAST_SECOND = 253402300799  # of the year 9999
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
@@ -130,23 +119,24 @@ class _Findings:
         self.by_reason.setdefault(reason, detail)
 
     def walk(self, value, declared, path):
-        """Checks a value against its declaration; returns it with declared fields only and plain numbers."""
-        if isinstance(declared, dict):
+        """Checks a value against its declaration; returns it with declared fields only, in the order of the content hash,
+        and plain numbers."""
+        if isinstance(declared, Object):
             if not isinstance(value, dict):
                 return self.wrong(path, value, "an object")
             clean = {}
-            for name, (kind, required) in declared.items():
-                inner = f"{path}.{name}" if path else name
-                if value.get(name) is None:
-                    if required:
-                        self.add("missing", f"{inner} is {'null' if name in value else 'absent'}")
+            for field in declared.fields:
+                inner = f"{path}.{field.name}" if path else field.name
+                if value.get(field.name) is None:
+                    if field.required:
+                        self.add("missing", f"{inner} is {'null' if field.name in value else 'absent'}")
                 else:
-                    clean[name] = self.walk(value[name], kind, inner)
-            return clean
-        if isinstance(declared, list):
+                    clean[field.name] = self.walk(value[field.name], field.kind, inner)
+            return {field.name: clean[field.name] for field in declared.fields_as_spelled if field.name in clean}
+        if isinstance(declared, Array):
             if not isinstance(value, list):
                 return self.wrong(path, value, "an array")
-            if not value and path == "sequences.questions":
+            if len(value) < declared.at_least:
                 self.add("missing", f"{path} is empty, at least one is required")
             clean = []
             for number, element in enumerate(value):
@@ -154,7 +144,7 @@ class _Findings:
                 if element is None:
                     self.add("missing", f"{inner} is null")
                 else:
-                    clean.append(self.walk(element, declared[0], inner))
+                    clean.append(self.walk(element, declared.element, inner))
             return clean
         return self.leaf(value, declared, path)
 
@@ -162,40 +152,43 @@ class _Findings:
         self.add("wrong_type", f"{path} is {_kind(value)} ({_show(value)}), expected {expected}")
 
     def leaf(self, value, kind, path):
-        if kind == "boolean":
+        if kind is message.BOOLEAN:
             return value if isinstance(value, bool) else self.wrong(path, value, "true or false")
-        if kind.startswith("whole number"):
-            whole = value.whole(_INT if kind.endswith("bits") else _LONG) if isinstance(value, _Number) else None
-            return self.wrong(path, value, f"a {kind}") if whole is None else whole
+        if kind in (message.INT, message.FLAG):
+            whole = value.whole(message.INT_LIMITS if kind is message.INT else message.LONG_LIMITS) if isinstance(value, _Number) else None
+            return self.wrong(path, value, f"a {kind.words}") if whole is None else whole
         if not isinstance(value, str):
-            return self.wrong(path, value, "a text" if kind == "text" else f"a text with a time in it" if kind in ("time", "epoch") else f"a {kind}")
-        if kind == "text of a number" and not (_NUMBER.fullmatch(value) and _Number(value).whole(_INT) is not None):
+            return self.wrong(path, value, "a text" if kind is message.TEXT else "a text with a time in it" if kind in (message.TIME, message.EPOCH) else f"a {kind.words}")
+        if kind is message.NUMBER_TEXT and not (_NUMBER.fullmatch(value) and _Number(value).whole(message.INT_LIMITS) is not None):
             return self.wrong(path, value, "the text of a whole number, such as \"1.0\"")
-        if kind == "text of a boolean" and value not in ("true", "false"):
+        if kind is message.BOOLEAN_TEXT and value not in ("true", "false"):
             return self.wrong(path, value, "the text \"true\" or \"false\"")
-        if kind == "time" and not _is_time(value):
+        if kind is message.TIME and utc(value) is None:
             self.add("bad_timestamp", f"{path} is {_show(value)}, expected a time with its zone in the years 1970 to 9999, such as \"2018-01-23T14:23:19.082Z\"")
-        if kind == "epoch" and not (_EPOCH.fullmatch(value) and int(value.partition(".")[0]) <= _LAST_SECOND):
+        if kind is message.EPOCH and not (_EPOCH.fullmatch(value) and int(value.partition(".")[0]) <= _LAST_SECOND):
             self.add("bad_timestamp", f"{path} is {_show(value)}, expected seconds since 1970 in the years 1970 to 9999, such as \"1516717442.735266\"")
         return value
 
 
-def _is_time(text):
+def utc(text):
+    """The time in UTC, to the microsecond, what is finer cut off: 2018-01-23T14:23:19.082000Z; None when it is not one."""
     match = _TIME.fullmatch(text)
     if not match:
-        return False
+        return None
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     try:
         local = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)  # a 61st second is refused here
     except ValueError:
-        return False
+        return None
     offset = 0
-    if match[7]:
-        if int(match[8]) > 18 or int(match[9]) > 59 or (int(match[8]) == 18 and int(match[9])):  # the widest that java.time knows
-            return False
-        offset = (int(match[8]) * 3600 + int(match[9]) * 60) * (1 if match[7] == "+" else -1)
-    seconds = (local - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() - offset
-    return 0 <= seconds <= _LAST_SECOND
+    if match[8]:
+        if int(match[9]) > 18 or int(match[10]) > 59 or (int(match[9]) == 18 and int(match[10])):  # the widest that java.time knows
+            return None
+        offset = (int(match[9]) * 3600 + int(match[10]) * 60) * (1 if match[8] == "+" else -1)
+    seconds = int((local - _EPOCH_BEGIN).total_seconds()) - offset
+    if not 0 <= seconds <= _LAST_SECOND:
+        return None
+    return f"{(_EPOCH_BEGIN + timedelta(seconds=seconds)).isoformat()[:19]}.{(match[7] or '')[:6].ljust(6, '0')}Z"
 
 
 def _disagreement(counts, questions):
@@ -218,7 +211,7 @@ def _disagreement(counts, questions):
 
 def examine(value):
     """bytes or None -> (reason with its detail, or None when the message is valid; keen_id, or None where it could not
-    be read; the declared fields as JSON, or None where they could not all be read)"""
+    be read; the declared fields as a dictionary in the order of the content hash, or None where they could not all be read)"""
     # Python's own limit is about the depth that is allowed here; Spark's frames and ours stand on the same stack.
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20 * MAX_DEPTH))
     if value is None or not bytes(value).strip(b" \t\r\n"):
@@ -228,24 +221,23 @@ def examine(value):
     except UnicodeDecodeError as error:
         return f"not_utf8: byte {error.start} is 0x{value[error.start]:02x}", None, None
     try:
-        message = parse(text)
+        found = parse(text)
     except _NotJson as error:
         return f"not_json: {error}", None, None
-    if not isinstance(message, dict):
-        return f"not_an_object: it is {_kind(message)}" + (f" of {len(message)}: publish one message an element" if isinstance(message, list) else f" ({_show(message)})"), None, None
-    keen_id = message.get("keen_id") if isinstance(message.get("keen_id"), str) else None
+    if not isinstance(found, dict):
+        return f"not_an_object: it is {_kind(found)}" + (f" of {len(found)}: publish one message an element" if isinstance(found, list) else f" ({_show(found)})"), None, None
+    keen_id = found["keen_id"] if isinstance(found.get("keen_id"), str) else None
     findings = _Findings()
-    clean = findings.walk(message, MESSAGE, "")
+    clean = findings.walk(found, message.MESSAGE, "")
     for reason in ("missing", "wrong_type", "bad_timestamp"):
         if reason in findings.by_reason:
             return f"{reason}: {findings.by_reason[reason]}", keen_id, None
-    canonical = json.dumps(clean, ensure_ascii=False)
     questions = clean["sequences"]["questions"]
     for number, question in enumerate(questions):
         if question.get("user_result") is not None and question["user_result"] not in RESULTS:
-            return f"unknown_result: sequences.questions[{number}].user_result is {_show(question['user_result'])}, expected one of {', '.join(RESULTS)}", keen_id, canonical
+            return f"unknown_result: sequences.questions[{number}].user_result is {_show(question['user_result'])}, expected one of {', '.join(RESULTS)}", keen_id, clean
     counts = clean["sequences"].get("counts")
     disagreement = counts and _disagreement(counts, questions)
     if disagreement:
-        return f"counts_disagree: {disagreement}", keen_id, canonical
-    return None, keen_id, canonical
+        return f"counts_disagree: {disagreement}", keen_id, clean
+    return None, keen_id, clean

@@ -14,8 +14,8 @@ import duckdb
 import pyarrow.compute
 
 import feed
+import message
 import tables
-import verdict
 from file_in_topic import compare
 from printable import printable
 
@@ -29,7 +29,7 @@ def one(database, sql):
 
 def checks(database, ends, begins):
     """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal."""
-    count = {name: one(database, f"select count(*) from {name}") for name in tables.TABLES}
+    count = {name: one(database, f"select count(*) from {name}") for name in message.TABLES}
 
     known_id = feed.open_table("messages").metadata().configuration.get(feed.TOPIC_ID)
     yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()))
@@ -82,7 +82,7 @@ def unknown_fields():
     for batch in ledger.scanner(columns=["status", "value"], batch_size=1000, batch_readahead=2, fragment_readahead=1).to_reader():
         for value in batch.filter(pyarrow.compute.equal(batch["status"], "accepted"))["value"]:
             # Numbers as text: Python reads no integer of more than 4,300 digits, and only the fields' names count here.
-            found = set(undeclared(json.loads(value.as_py(), parse_int=str, parse_float=str), verdict.MESSAGE))
+            found = set(undeclared(json.loads(value.as_py(), parse_int=str, parse_float=str), message.MESSAGE))
             counts.update(found if len(counts) < DIFFERENT_FIELDS else found & counts.keys())
     return counts
 
@@ -90,16 +90,17 @@ def unknown_fields():
 def undeclared(value, declared, path=""):
     """Yields the path of each field of a valid message that is not declared, sequences.questions[].hint; of what is
     inside such a field, nothing."""
-    if isinstance(declared, list):
+    if isinstance(declared, message.Array):
         for element in value:
-            yield from undeclared(element, declared[0], path + "[]")
-    elif isinstance(declared, dict):
+            yield from undeclared(element, declared.element, path + "[]")
+    elif isinstance(declared, message.Object):
+        kinds = {field.name: field.kind for field in declared.fields}
         for name, inner in value.items():
             inner_path = f"{path}.{name}" if path else name
-            if name not in declared:
+            if name not in kinds:
                 yield inner_path
             elif inner is not None:
-                yield from undeclared(inner, declared[name][0], inner_path)
+                yield from undeclared(inner, kinds[name], inner_path)
 
 
 def open_tables():

@@ -46,7 +46,7 @@ class Stack:
     """The project's Make targets on one stack, and the tables as a foreign reader sees them."""
 
     def __init__(self, run_dir):
-        self.run_dir = run_dir
+        self.run_dir, self.root = run_dir, ROOT
         port = free_ports(20)
         self.kafka, self.hdfs = f"127.0.0.1:{port}", f"hdfs://127.0.0.1:{port + 10}"
         self.whole_since = 0  # time.monotonic() since which all of its servers live; infinite while a test has killed one
@@ -54,7 +54,7 @@ class Stack:
     def make(self, target, ok=True, **knobs):
         """Runs `make target` as a user would, in a clean environment; returns its output (both streams)."""
         command = self.command(target, **knobs)
-        done = subprocess.run(command, cwd=ROOT, env=clean_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=900)
+        done = subprocess.run(command, cwd=self.root, env=clean_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, timeout=900)
         if ok is not None:
             assert (done.returncode == 0) == ok, f"{' '.join(command)}\n{done.stdout}"
             assert "Traceback" not in done.stdout, done.stdout
@@ -110,16 +110,6 @@ def started(run_dir):
 def stack():
     with started(".run-test") as stack:
         yield stack
-
-
-@pytest.fixture(scope="session")
-def spark():
-    """A session for the pure functions: no Kafka, no HDFS."""
-    import tables
-    session = tables.session("test", 0)
-    session.sparkContext.addPyFile(str(ROOT / "scripts" / "verdict.py"))
-    yield session
-    session.stop()
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import conftest
+import dictionary
 import file_in_topic
-import transform
 import validate
 import verdict
 from messages import CASES, good, padded
@@ -287,39 +287,17 @@ def test_a_message_is_the_same_in_another_spelling():
 
 # --- the published format -------------------------------------------------------------------------
 
-def test_the_format_and_the_declared_schema_are_one():
-    """assessment-attempt.schema.json, which customers read; transform.MESSAGE, which Spark reads by; verdict.MESSAGE,
-    which the close look checks by: the same fields in the same order, the same types, the same required ones."""
+def test_the_published_format_is_that_of_the_declaration():
+    """The file that customers read is what make dictionary writes; and it names the contract's required fields."""
     jsonschema_rs.meta.validate(FORMAT)
-    kinds = {"text": "string", "time": "string", "epoch": "string", "text of a number": "string", "text of a boolean": "string", "boolean": "boolean",
-             "whole number": "integer", "whole number of 32 bits": "integer"}
-    spark = {"string": "string", "boolean": "boolean", "integer": "bigint"}
-
-    def compare(schema, spark_type, declared, required, path):
-        assert len(schema["description"]) > 8, path
-        kind = schema.get("type") or [{str: "string", type(None): "null"}[type(value)] for value in schema["enum"]]
-        kinds_here = set(kind if isinstance(kind, list) else [kind])
-        assert ("null" in kinds_here) == (not required), path  # an optional null counts as absent
-        kinds_here.discard("null")
-        if isinstance(declared, dict):
-            assert kinds_here == {"object"} and list(schema["properties"]) == spark_type.fieldNames() and set(spark_type.fieldNames()) == set(declared), path
-            assert set(schema["required"]) == {name for name, (_, needed) in declared.items() if needed}, path
-            assert schema.get("additionalProperties", True) is True
-            for name, (inner, needed) in declared.items():
-                compare(schema["properties"][name], spark_type[name].dataType, inner, needed, f"{path}.{name}")
-        elif isinstance(declared, list):
-            assert kinds_here == {"array"}, path
-            compare(schema["items"], spark_type.elementType, declared[0], True, path + "[]")
-        else:
-            assert kinds_here == {kinds[declared]} and spark_type.simpleString() == spark[kinds[declared]], path
-            if declared.startswith("whole number"):
-                bits = 32 if declared.endswith("32 bits") else 64
-                assert (schema["minimum"], schema["maximum"]) == (-2 ** (bits - 1), 2 ** (bits - 1) - 1), path
-            assert (schema.get("format") == "date-time") == (declared == "time"), path
-
-    compare(FORMAT, transform.MESSAGE, verdict.MESSAGE, True, "message")
-    result = FORMAT["properties"]["sequences"]["properties"]["questions"]["items"]["properties"]["user_result"]
-    assert set(result["enum"]) == {*verdict.RESULTS, None}
+    assert (conftest.ROOT / dictionary.SCHEMA).read_text() == dictionary.json_schema()
+    sequences = FORMAT["properties"]["sequences"]
+    question = sequences["properties"]["questions"]["items"]
+    assert set(FORMAT["required"]) == set(FORMAT["properties"]) - {"certification"}
+    assert set(sequences["required"]) == {"questions", "attempt", "id"} and sequences["properties"]["questions"]["minItems"] == 1
+    assert set(question["required"]) == {"id", "options"} and set(question["properties"]["options"]["items"]["required"]) == {"id", "checked"}
+    assert len(sequences["properties"]["counts"]["required"]) == 7
+    assert set(question["properties"]["user_result"]["enum"]) == {"correct", "incorrect", "missed_some", "unanswered", None}
 
 
 def test_the_formats_own_example_is_accepted():

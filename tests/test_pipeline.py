@@ -1,16 +1,20 @@
 """The Make targets on a real broker, a real HDFS and real Spark; the tables read back by another reader than Spark."""
 import collections
 import contextlib
+import copy
 import fractions
 import json
 import os
 import pathlib
+import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import time
 
+import deltalake
 import pexpect
 import psutil
 import pytest
@@ -200,7 +204,6 @@ def test_every_character_arrives_wherever_in_a_long_message_it_stands(stack, tmp
 
 
 def test_what_was_accepted_in_another_run_is_looked_up_there_though_another_program_rewrote_the_tables(stack):
-    import deltalake
     stack.make("topic", TOPIC="bad_input", PARTITIONS=1)
     stack.kcat("bad_input", good(keen_id="id-0"))
     stack.make("land", TOPIC="bad_input")
@@ -296,7 +299,6 @@ def test_a_landing_beside_a_make_up_that_is_not_done_waits_for_it(stack):
 
 def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synthetic):
     """The checkpoint is lost, and with it the note of a batch that was cut off after its attempts were written."""
-    import deltalake
     import hdfs_native
     path, _, _ = synthetic
     before = {table: stack.table("synthetic_a", table) for table in ("messages", "attempts", "questions", "options")}
@@ -316,6 +318,97 @@ def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synth
         assert by([row for row in after if row["keen_id"] != "half-written"], "keen_id", key) == by(before[table], "keen_id", key)
         assert len([row for row in after if row["keen_id"] == "half-written"]) == {"attempts": 1, "questions": 2, "options": 5}[table]
     assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
+
+
+def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
+    """In one batch: of each id the message with the smallest (time, partition, offset) is accepted, wherever Spark's tasks find it."""
+    stack.make("topic", TOPIC="order", PARTITIONS=3)
+    rng, records = random.Random(3), []
+    with contextlib.closing(KafkaProducer(bootstrap_servers=stack.kafka, acks="all")) as producer:
+        for number in range(400):
+            keen_id, name, time_ms, partition = f"id-{rng.randrange(150)}", rng.choice(["Learning Git", "Learning Git", "Another"]), 1517000000000 + rng.randrange(40), rng.randrange(3)
+            questions = good(keen_id=keen_id, exam_name=name)
+            sent = producer.send("order", value=questions, partition=partition, timestamp_ms=time_ms).get(30)
+            records.append((time_ms, partition, sent.offset, keen_id, name))
+    stack.make("land", TOPIC="order")
+    expected, first = {}, {}
+    for time_ms, partition, offset, keen_id, name in sorted(records):
+        position, its_name = first.setdefault(keen_id, (f"{partition}-{offset}", name))
+        expected[partition, offset] = (("accepted", None) if position == f"{partition}-{offset}" else
+                                       ("duplicate", f"duplicate_of: {position}") if name == its_name else ("rejected", f"conflicts_with: {position}"))
+    assert {(row["kafka_partition"], row["kafka_offset"]): (row["status"], row["reason"]) for row in stack.table("order", "messages")} == expected
+    attempts = stack.table("order", "attempts")
+    assert {row["keen_id"]: (f"{row['kafka_partition']}-{row['kafka_offset']}", row["exam_name"]) for row in attempts} == first and len(attempts) == len(first)
+    for table, rows_an_attempt in (("questions", 2), ("options", 5)):
+        children = collections.Counter((row["keen_id"], row["exam_name"]) for row in stack.table("order", table))
+        assert children == {(keen_id, name): rows_an_attempt for keen_id, (_, name) in first.items()}
+    assert "DIFFERS" not in stack.make("verify", TOPIC="order", DATA="none")
+
+
+def test_many_small_landings_leave_few_files(stack):
+    stack.make("topic", TOPIC="small", PARTITIONS=1)
+    for number in range(12):
+        stack.kcat("small", good(keen_id=f"id-{number}"))
+        stack.make("land", TOPIC="small")
+    for table in ("messages", "attempts", "questions", "options"):
+        assert len(deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}").file_uris()) < 12
+    assert sorted(row["keen_id"] for row in stack.table("small", "attempts")) == sorted(f"id-{number}" for number in range(12))
+    assert "nothing new" in stack.make("land", TOPIC="small")
+    assert "DIFFERS" not in stack.make("verify", TOPIC="small", DATA="none")
+
+
+@pytest.fixture(scope="module")
+def newer(stack, tmp_path_factory):
+    """A copy of the project on the same stack, with two more optional fields: one line each in the declaration."""
+    root = tmp_path_factory.mktemp("newer") / "project"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=conftest.ROOT, capture_output=True, check=True, text=True).stdout.split("\0")[:-1]
+    for path in tracked:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(conftest.ROOT / path, root / path)
+    (root / ".venv").symlink_to(conftest.ROOT / ".venv")
+    declaration = root / "scripts" / "message.py"
+    text = declaration.read_text()
+    for end, line in (('), spelled="keen_timestamp max', '    Field("device", TEXT, "what the attempt was made on", required=False),\n'), ('), spelled="checked', '    Field("hint", BOOLEAN, "a hint was shown", required=False),\n')):
+        assert text.count(end) == 1
+        text = text.replace(end, line + end)
+    declaration.write_text(text)
+    copied = copy.copy(stack)
+    copied.root, copied.run_dir = root, conftest.ROOT / stack.run_dir
+    return copied
+
+
+def test_a_new_field_is_one_line_and_older_and_newer_scripts_do_not_harm_each_others_tables(stack, newer):
+    """Old and new messages in one feed; the older scripts stop before they touch it; a run that was killed between two tables."""
+    def with_hint(message):
+        message = json.loads(message)
+        message["sequences"]["questions"][0]["options"][1]["hint"] = True
+        return json.dumps(message).encode()
+
+    stack.make("topic", TOPIC="grows", PARTITIONS=1)
+    stack.kcat("grows", good(keen_id="old"), with_hint(good(keen_id="before its time", device="phone")))
+    stack.make("land", TOPIC="grows")
+    stack.kcat("grows", with_hint(good(keen_id="new", device="tablet")), good(keen_id="new without"), good(keen_id="wrong", device=5))
+    # What a landing by the newer scripts leaves when it is killed after its first table.
+    deltalake.DeltaTable(f"{stack.hdfs}/warehouse/grows/options").alter.add_columns([deltalake.Field("hint", deltalake.schema.PrimitiveType("boolean"), nullable=True)])
+    said = newer.make("land", TOPIC="grows")
+    assert "table attempts: new column device" in said and "options: new column" not in said
+    devices = {row["keen_id"]: row["device"] for row in stack.table("grows", "attempts")}
+    assert devices == {"old": None, "before its time": None, "new": "tablet", "new without": None}
+    hints = collections.Counter((row["keen_id"], row["hint"]) for row in stack.table("grows", "options"))
+    assert hints == {("old", None): 5, ("before its time", None): 5, ("new", None): 4, ("new", True): 1, ("new without", None): 5}
+    assert [row["reason"] for row in by(stack.table("grows", "messages"), "kafka_offset")][4] == "wrong_type: device is a number (5), expected a text"
+    # The older scripts stop, and nothing is touched.
+    stack.kcat("grows", good(keen_id="later"))
+    before = {table: stack.table("grows", table) for table in ("messages", "attempts", "questions", "options")}
+    for target in ("land", "reprocess"):
+        assert re.search("error: table (options|attempts) of feed grows has a column that these scripts do not know: (hint|device)", stack.make(target, ok=False, TOPIC="grows"))
+    assert before == {table: stack.table("grows", table) for table in before}
+    # The newer ones fill the column from the ledger, and go on.
+    assert "rebuilt in" in newer.make("reprocess", TOPIC="grows")
+    newer.make("land", TOPIC="grows")
+    assert {row["keen_id"]: row["device"] for row in stack.table("grows", "attempts")} == devices | {"before its time": "phone", "later": None}
+    assert {(row["keen_id"], row["hint"]) for row in stack.table("grows", "options") if row["hint"]} == {("new", True), ("before its time", True)}
+    assert "DIFFERS" not in newer.make("verify", TOPIC="grows", DATA="none")
 
 
 def test_transactions_are_landed_when_they_are_committed(stack):
