@@ -19,5 +19,5 @@ if [ "${YES:-}" != 1 ]; then
   read -r -p "Remove $run_dir with everything that was published and landed in it ($(du -sh "$run_dir" | cut -f1))? Type yes: " answer || true
   [ "${answer:-}" = yes ] || die 1 "nothing was removed" "the answer was not yes" "to remove it without a question: make clean YES=1"
 fi
-rm -rf -- "${run_dir:?}"
+rm -rf -- "${run_dir:?}" 2>/dev/null || rm -rf -- "${run_dir:?}" # a second time, because archives.py may just have written a file
 echo "removed $run_dir"

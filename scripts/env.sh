@@ -112,7 +112,15 @@ export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
 unset SPARK_HOME HADOOP_HOME PYTHONPATH PYTHONSTARTUP
-export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop SPARK_CONF_DIR=$RUN_DIR/conf/spark
+export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop
+# Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, ahead of Spark's jars, and
+# the JVM takes no class archive (scripts/archives.py) whose class path has a folder in it.
+unset SPARK_CONF_DIR
+export SPARK_SETTINGS=$RUN_DIR/conf/spark/spark-defaults.conf
+export PYSPARK_SUBMIT_ARGS="--properties-file $SPARK_SETTINGS pyspark-shell"
+SPARK_SUBMIT_OPTS=-Dlog4j2.configurationFile=$RUN_DIR/conf/spark/log4j2.properties
+if [ -n "${CLASS_LISTS:-}" ]; then SPARK_SUBMIT_OPTS+=" -XX:DumpLoadedClassList=$CLASS_LISTS/spark.$$" # see scripts/classes.sh
+elif [ -f "$JARS/spark.jsa" ]; then SPARK_SUBMIT_OPTS+=" -XX:SharedArchiveFile=$JARS/spark.jsa -Xlog:cds*=off"; fi
 export PYSPARK_DRIVER_PYTHON=$VENV/bin/python
 if [[ $SPARK_MASTER = local* ]]; then
   export PYSPARK_PYTHON=$VENV/bin/python
@@ -130,12 +138,17 @@ mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
 if [ -z "${PIPELINE_INSTALLED:-}" ]; then
   for left in "$RUN_DIR"/tmp/*; do kill -0 "${left##*/}" 2>/dev/null || [ -d "/proc/${left##*/}" ] || rm -rf "$left"; done
   if mkdir -p "$RUN_DIR/tmp/$$" 2>/dev/null; then
-    export SPARK_LOCAL_DIRS=$RUN_DIR/tmp/$$ SPARK_SUBMIT_OPTS=-Djava.io.tmpdir=$RUN_DIR/tmp/$$
+    export SPARK_LOCAL_DIRS=$RUN_DIR/tmp/$$
+    SPARK_SUBMIT_OPTS+=" -Djava.io.tmpdir=$RUN_DIR/tmp/$$"
   fi
 fi
+export SPARK_SUBMIT_OPTS
 jars=("$JARS"/spark/*.jar)
+# The driver has the connectors on its class path; executors that are not in its process fetch them from it.
 # shellcheck disable=SC2034  # used by name below
-SPARK_JARS=$(IFS=,; echo "${jars[*]}")
+SPARK_CLASSPATH=$(IFS=:; echo "${jars[*]}") SPARK_JARS=''
+# shellcheck disable=SC2034
+[[ $SPARK_MASTER = local* ]] || SPARK_JARS=$(IFS=,; echo "${jars[*]}")
 
 # Fills in @NAME@ in each file of conf/; a file is replaced as a whole, and only when it changed. Settings of somebody
 # else's cluster come as the standard files in CLIENT_CONF: for Hadoop in place of ours, for Spark after ours, where the last word counts.
@@ -144,7 +157,7 @@ write() { # FILE TEXT
 }
 for template in conf/{kafka,hadoop,spark}/*; do
   rendered=$(<"$template")
-  for name in RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_JARS KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES \
+  for name in RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES \
               KAFKA_MIN_COPIES HDFS_BIND HDFS_COPIES NAMENODE_HTTP_PORT DATANODE_HOSTNAME DATANODE_PORT DATANODE_HTTP_PORT DATANODE_IPC_PORT; do
     rendered=${rendered//"@$name@"/${!name-}}
   done

@@ -121,7 +121,7 @@ fi
 
 # --- server jars -------------------------------------------------------------------------------
 
-# Each folder of jars as conf/jars.lock wants it, no jar more.
+# Each folder of jars as conf/jars.lock wants it, not one jar more.
 jars_are_right() {
   (cd "$1" && sha256 -c --quiet --strict "$OLDPWD/conf/jars.lock" >/dev/null 2>&1 &&
     [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$OLDPWD/conf/jars.lock")" ])
@@ -133,6 +133,7 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
   cleanup+=("$new")
   if [ "$run_dir" != "$PWD/.run" ] && cmp -s conf/jars.lock .run/jars/jars.lock; then
     cp -Rl .run/jars "$new" 2>/dev/null || { rm -rf "$new"; cp -R .run/jars "$new"; }
+    rm -f "$new"/*.jsa "$new"/archives* # see below
   else
     say "server jars into $run_dir/jars (120 MB, about a minute)"
     mkdir -p "$new"
@@ -141,18 +142,28 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
       -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
       { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
         die 1 "the server jars could not be had" "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" "when the network is back: make setup"; }
-    # The daemons start faster from unpacked web pages than from the jar.
-    python3 - "$new"/hdfs/*.jar "$new/hdfs" <<'PYTHON'
-import sys, zipfile
-jar = zipfile.ZipFile(sys.argv[1])
-jar.extractall(sys.argv[2], [name for name in jar.namelist() if name.startswith("webapps/")])
-PYTHON
   fi
   jars_are_right "$new" || { rm -rf "$run_dir/ivy"
     die 1 "a server jar is not the one that conf/jars.lock names" "a broken download, or another file under the same name" "try again: make setup (and tell the maintainers if it stays so)"; }
   cp conf/jars.lock "$new/jars.lock"
   rm -rf "$run_dir/jars" "$run_dir/ivy"
   mv "$new" "$run_dir/jars"
+fi
+
+# --- class archives ----------------------------------------------------------------------------
+
+# What the archives depend on. They are made in the background, at low priority: everything works without them, only slower.
+archives_for=$(cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2>/dev/null | sha256 | cut -d' ' -f1)
+archives_fit() { [ "$archives_for" = "$(cat "$1/archives" 2>/dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]; }
+if ! archives_fit "$run_dir/jars"; then
+  if [ "$run_dir" != "$PWD/.run" ] && [ -d .run/jars ]; then
+    # The jars are those of .run by other names (hard links), and so its archives are valid for them too.
+    ! archives_fit .run/jars || ln -f .run/jars/*.jsa .run/jars/archives "$run_dir/jars/" 2>/dev/null || true
+  else
+    mkdir -p "$run_dir/logs"
+    STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir ARCHIVES_FOR=$archives_for \
+      nohup nice -n 19 scripts/env.sh python scripts/archives.py > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
+  fi
 fi
 
 [ "$quiet" = --quiet ] || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"
