@@ -3,15 +3,17 @@
 Run by: make all
     scripts/env.sh python scripts/all.py
 
-Each step is what its own Make target runs. land and query share one Spark session here, which saves the second
-one's start.
+Each step is what its own Make target runs. land and query share one Spark session here, which starts while the topic is
+made and the file is published.
 """
 import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 
+BYTES_A_MESSAGE = 2_700  # about
 seconds = {}
 
 
@@ -48,8 +50,10 @@ def main():
     import feed
     import land
     import query
+    import tables
     import verify
     with feed.report_failures():
+        threading.Thread(target=tables.session, args=["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE], daemon=True).start()
         run("topic", "scripts/topic.sh")
         before = feed.end_offsets(), feed.landed_offsets()
         run("publish", "scripts/publish.sh")

@@ -142,7 +142,7 @@ if [ -z "${PIPELINE_INSTALLED:-}" ]; then
     SPARK_SUBMIT_OPTS+=" -Djava.io.tmpdir=$RUN_DIR/tmp/$$"
   fi
 fi
-export SPARK_SUBMIT_OPTS
+export SPARK_SUBMIT_OPTS SPARK_LAUNCHER_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' # the JVM that works out the driver's command
 jars=("$JARS"/spark/*.jar)
 # The driver has the connectors on its class path; executors that are not in its process fetch them from it.
 # shellcheck disable=SC2034  # used by name below

@@ -9,6 +9,7 @@ batch.py), each marked with the query's id and the batch's number, so that a bat
 only what is not there yet. Child rows are committed before their attempt, the ledger last: its highest offsets are the
 committed position.
 """
+import concurrent.futures
 import json
 import math
 import os
@@ -158,10 +159,11 @@ def land():
     print(f"{new:,} new records of topic {feed.TOPIC}, to {feed.table_path('')}", flush=True)
     if landed is None:  # a checkpoint without its ledger would skip what it counted
         feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)
-    create_tables(topic_id)
-    spark = tables.session("land", new)
     try:
-        stream(spark, landed or {}, ends, expired)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(tables.session, "land", 0)  # 0: the JVM only hands records on, however many
+            create_tables(topic_id)
+        stream(starting.result(), landed or {}, ends, expired)
     except Exception as error:  # a server that went away, a full disk, a JVM that was killed: whatever it was, the tables stand it
         feed.log_trace()
         try:

@@ -10,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import deltalake
 from py4j.protocol import Py4JError
-from pyspark import SparkContext
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
@@ -58,31 +60,28 @@ def add_columns():
 
 
 # Up to here a session's time is mostly the JVM warming up: the quick compiler, the simple collector and plans that are
-# not revised on the way then take a quarter off it (30 s against 39 s for landing the real file); with more to do, the
-# thorough ones win.
+# interpreted and not revised on the way then win; with more to do, the thorough ones.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
+QUICK = {"spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC", "spark.sql.adaptive.enabled": "false",
+         "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+_launching = threading.Lock()
 
 
 def session(name, messages):
-    """A Spark session by the rendered spark-defaults.conf, for about so many messages.
-    The JVM's own chatter goes to Spark's log."""
-    log = os.open(os.path.join(feed.RUN_DIR, "logs", "spark.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    screen = os.dup(2)
-    sys.stderr.flush()
-    os.dup2(log, 2)  # the JVM inherits this
-    builder = SparkSession.builder.appName(name)
-    if messages <= MESSAGES_FOR_A_QUICK_SESSION:
-        builder = (builder.config("spark.driver.defaultJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
-                   .config("spark.sql.adaptive.enabled", False)
-                   # Compiling a plan takes longer than interpreting it for so few rows.
-                   .config("spark.sql.codegen.wholeStage", False).config("spark.sql.codegen.factoryMode", "NO_CODEGEN"))
-    try:
+    """The Spark session of this process, by the rendered spark-defaults.conf, for about so many messages. What the JVM says
+    goes to Spark's log. Any thread may call it: a session takes seconds to start, and there is other work meanwhile."""
+    with _launching:
+        quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
+        if SparkContext._gateway is None:
+            path = os.path.join(feed.RUN_DIR, "logs", "spark.log")
+            with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
+                SparkContext._ensure_initialized(gateway=launch_gateway(SparkConf(loadDefaults=False).setAll(quick.items()), {"stderr": log}))
+            # Py4J's threads print traces of their own when the JVM goes away; feed.report_failures says it in words.
+            sys.stderr = open(path, "a", buffering=1)
+        builder = SparkSession.builder.appName(name)
+        for option, value in quick.items():
+            builder = builder.config(option, value)
         return builder.getOrCreate()
-    finally:
-        os.dup2(screen, 2)
-        os.close(screen)
-        # Py4J's threads print traces of their own when the JVM goes away; feed.report_failures says it in words.
-        sys.stderr = os.fdopen(log, "a", buffering=1)
 
 
 def cause(error):
