@@ -35,6 +35,12 @@ YES ?=
 BACKUP ?=
 # How often `make test-faults` kills; SEED says where and when.
 KILLS ?= 30
+# Unique messages that `make bench` lands. Above 100000 it measures both sizes: 100000 with every rival, and this one.
+MESSAGES ?= 100000
+# How often `make bench` measures each thing; the tables show the median and the range.
+RUNS ?= 3
+# A git commit that `make bench` measures in turn with this checkout; none: no comparison.
+BASELINE ?=
 # local: processes of this machine, no Docker, no root at run time; docker: docker-compose.yml; cluster: services that run somewhere already.
 STACK ?= local
 # 1, with STACK=docker: three brokers, three DataNodes and a Spark cluster in containers, and three of PARTITIONS and REPLICATION unless set.
@@ -52,7 +58,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS MESSAGES RUNS BASELINE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -184,6 +190,10 @@ test: setup ## all tests, on a real stack of their own beside a running one
 .PHONY: test-faults
 test-faults: setup ## kill everything while it works, fill the disk, lose records: nothing may be lost or doubled
 	$(ENV) scripts/test.sh --capture=no tests/faults.py
+
+.PHONY: bench
+bench: ensure-data ## time, memory and files against the course's ways, on a stack of its own, to bench/
+	$(ENV) python scripts/bench.py
 
 .PHONY: test-docker
 test-docker: ## the stack in containers: it must hold what the local one holds, row by row; CLUSTER=1: the cluster and three kills too

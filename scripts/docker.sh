@@ -131,7 +131,7 @@ in_container() {
   done
   # The service's own addresses, then the knobs, then what is another path here.
   while read -r option; do options+=(--env "$option"); done < <(docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$spark" | grep -E '^(STACK|KAFKA|HDFS|HDFS_COPIES)=')
-  for option in TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS SPARK_MASTER WAREHOUSE KNOB_ORIGINS TRACE; do
+  for option in TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS MESSAGES RUNS BASELINE SPARK_MASTER WAREHOUSE KNOB_ORIGINS TRACE; do
     export "$option=${!option-}" # by the environment: everybody on this machine can read the arguments of a process
     options+=(--env "$option")
   done
@@ -159,7 +159,7 @@ case $* in
     [ ! -f "$RUN_DIR/run-folder" ] || rm -rf -- "${own:?}" # never of a folder that is somebody else's
     echo "the image stays; to remove it: docker rmi $image" ;;
   "python scripts/all.py") up; in_container "$@" ;;
-  scripts/test.sh*|*scripts/annotate.py*|*scripts/plots.py*|*scripts/check_submission.py*)
+  scripts/test.sh*|*scripts/bench.py*|*scripts/annotate.py*|*scripts/plots.py*|*scripts/check_submission.py*)
     die 2 "$* does not run in a container" "the image holds what the pipeline needs, and nothing for tests and pictures" "type it without STACK=docker; the tests of the containers: make test-docker" ;;
   *) in_container "$@" ;;
 esac

@@ -202,7 +202,7 @@ def test_the_run_folder_is_for_its_owner_only(stack, corpus, tmp_path):
 # What a stranger may try in a knob. What it would do is harmless: it makes a file, which must not be there afterwards.
 HOSTILE = ["a; touch owned", "a && touch owned", "$(touch owned)", "`touch owned`", "$(shell touch owned)", "a\ntouch owned", "| touch owned", "../x", "a b", "ünïcode",
            "-rf", "a'b", 'a"b', "a\x1b[31m", "*", "{a,b}", "~root", "%s", "a\\b"]
-CHECKED = "STACK CLUSTER TOPIC ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES KILLS KAFKA HDFS SPARK_MASTER WAREHOUSE".split()
+CHECKED = "STACK CLUSTER TOPIC ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES KILLS MESSAGES RUNS BASELINE KAFKA HDFS SPARK_MASTER WAREHOUSE".split()
 
 
 @pytest.mark.parametrize("knob", CHECKED)

@@ -1,0 +1,24 @@
+"""Spark reads the topic and keeps nothing but the number of records: what a session and one reading cost.
+
+Run by: make bench
+    TOPIC=assessments scripts/env.sh python bench/count.py
+
+The session has the options that landing would choose for this topic.
+"""
+import os
+import sys
+
+sys.path.append(os.path.join(os.environ["ROOT"], "scripts"))
+import feed
+import tables
+
+spark = tables.session("count", sum(feed.end_offsets().values()))
+records = (
+    spark.read.format("kafka")
+    .option("kafka.bootstrap.servers", feed.KAFKA)
+    .option("subscribe", feed.TOPIC)
+    .option("startingOffsets", "earliest")
+    .option("endingOffsets", "latest")
+    .load()
+)
+print(f"{records.count():,} records")

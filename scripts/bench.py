@@ -1,0 +1,572 @@
+"""Measure the pipeline against the course's ways of landing, and against an older commit, in one run.
+
+Run by: make bench [MESSAGES=100000] [RUNS=3] [BASELINE=commit]
+    scripts/env.sh python scripts/bench.py
+
+The bench has a stack of its own in .run-bench, on free ports, and removes it at the end. Rivals run in turn with ours
+(A B C, A B C, …), each as a whole process on the same topic and the same HDFS. The tables go to the screen and to
+bench/results.md, the plots to bench/*.png. Times are never judged: only a run that breaks makes the bench fail.
+"""
+import collections
+import contextlib
+import datetime
+import fcntl
+import itertools
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import deltalake
+import hdfs_native
+import matplotlib
+import psutil
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+import feed
+
+ROOT = pathlib.Path(os.environ["ROOT"])
+WORK, RESULTS = ROOT / ".run-bench", ROOT / "bench"
+MESSAGES, RUNS, BASELINE = int(os.environ["MESSAGES"]), int(os.environ["RUNS"]), os.environ["BASELINE"]
+BASE = min(MESSAGES, 100_000)
+SIZES = sorted({max(1, BASE // 10), BASE, MESSAGES})
+NEW = 1000  # messages of one increment
+SMALL, SMALL_LANDINGS = 100, min(100, max(2, BASE // 1000))  # messages of a small landing, and how many of them
+SAMPLE_S = 0.2
+STYLES = [{"color": color, "marker": marker, "ls": ls} for color, marker, ls in
+          (("0.1", "o", "-"), ("0.35", "s", "--"), ("0.5", "^", ":"), ("0.65", "D", "-."), ("0.75", "x", "-"))]  # to be told apart in black and white
+TABLES = "options", "questions", "attempts", "messages"
+
+# Each is a command for scripts/env.sh that lands, or only reads, the topic TOPIC.
+LAND = ["python", "scripts/land.py"]
+OURS, ONE_CORE, OLD = "make land: four tables", "make land on one core", "make land of the baseline"
+AFTER_SMALL, AFTER_ONE = f"after {SMALL_LANDINGS} landings", "after one landing"
+NOTHING_NEW = "make land: nothing new"
+BEST, USUAL = "course's best way: one nested table", "course's usual way: three columns"
+REAL_LAND, REAL_COUNT = "make land: the real file", "Spark counts the real file's records"
+FLOOR, COUNT = "kcat into DuckDB: one local file", "Spark counts the records"
+CONTENDERS = {
+    BEST: ["python", "bench/course_best.py"],
+    USUAL: ["python", "bench/course_usual.py"],
+    FLOOR: ["python", "bench/floor.py"],
+    COUNT: ["python", "bench/count.py"],
+    OLD: LAND,
+    ONE_CORE: LAND,
+    OURS: LAND,  # the last one, so that its tables are there for what follows
+}
+
+Run = collections.namedtuple("Run", "wall cpu peak lines")  # seconds, seconds, bytes, [(second, line of output)]
+results = collections.defaultdict(list)  # {(what, messages): [Run, …]}
+steps = collections.defaultdict(lambda: collections.defaultdict(list))  # {what: {(step, side): [seconds, …]}}
+files = []  # (whose, table, files of the current version, files in the folder, bytes of each)
+broken = []  # runs of rivals that failed
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+def processes_of(session):
+    """The processes that a command started, orphans included: each command is a session of its own, each server another."""
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(pid) == session:
+                yield psutil.Process(pid)
+
+
+def sample(session):
+    """(bytes of memory, CPU seconds with those of children waited for) of all processes of the session, or None when there are none."""
+    memory = cpu = count = 0
+    for process in processes_of(session):
+        with contextlib.suppress(psutil.Error):
+            cpu += sum(process.cpu_times()[:4])
+            full = process.memory_full_info()
+            memory += getattr(full, "pss", full.rss)  # pss shares out pages that several processes have
+            count += 1
+    return (memory, cpu) if count else None
+
+
+def measure(command, folder, environment):
+    """Runs a command. Returns its Run and its exit code."""
+    begin, ended, lines, result = time.monotonic(), threading.Event(), [], {}
+    child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, errors="replace", start_new_session=True)
+
+    def read():
+        for line in child.stdout:
+            lines.append((time.monotonic() - begin, line.rstrip("\n")))
+
+    def wait():
+        _, status, result["usage"] = os.wait4(child.pid, 0)
+        result["wall"] = time.monotonic() - begin
+        child.returncode = os.waitstatus_to_exitcode(status)
+        ended.set()
+
+    reader = threading.Thread(target=read, daemon=True)
+    peak = orphans = 0
+    try:
+        for thread in reader, threading.Thread(target=wait, daemon=True):
+            thread.start()
+        while not ended.wait(SAMPLE_S):
+            peak = max(peak, (sample(child.pid) or (0, 0))[0])
+        # PySpark leaves its JVM behind, which ends a moment later. Its CPU time is not in the usage of the command.
+        while (left := sample(child.pid)) and time.monotonic() - begin < result["wall"] + 30:
+            peak, orphans = max(peak, left[0]), max(orphans, left[1])
+            time.sleep(0.05)  # between two samples
+    finally:
+        for process in list(processes_of(child.pid)):  # only after an interrupt, or when something hangs
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    reader.join(5)
+    usage = result["usage"]
+    return Run(result["wall"], usage.ru_utime + usage.ru_stime + orphans, peak, lines), child.returncode
+
+
+def note(what, messages, run):
+    results[what, messages].append(run)
+    print(f"  {what:<46} {messages:>9,} messages   wall {run.wall:7.1f} s   CPU {run.cpu:7.1f} s   peak {run.peak / 1e6:7,.0f} MB", flush=True)
+    return run
+
+
+def failure(command, run, code):
+    print("\n".join(f"    {line[:300]}" for _, line in run.lines[-20:]), file=sys.stderr)
+    return feed.Failure(f"{' '.join(map(str, command))} ended with {code}", "the end of its output is above", "try that step alone, without the bench; then again: make bench")
+
+
+# --- a stack and the commands that run on it --------------------------------------------------------
+
+class Side:
+    """A checkout of the project, and its stack: ours, or that of the baseline."""
+
+    def __init__(self, name, root, run_dir, port):
+        self.name, self.root, self.run_dir = name, root, run_dir
+        self.knobs = {"RUN_DIR": str(run_dir), "KAFKA": f"127.0.0.1:{port}", "HDFS": f"hdfs://127.0.0.1:{port + 10}"}
+        self.kept = set()  # what set-up puts into the run folder
+        self.published = collections.Counter()  # {topic: messages}
+
+    def run(self, command, **knobs):
+        """Runs a command without what the make and the env.sh around us set; a Failure when it fails."""
+        ours = (*os.environ["KNOB_ORIGINS"].split(), "KNOB_ORIGINS=", "MAKEFLAGS=", "MAKELEVEL=", "PIPELINE_ENV=", "PYTHONPATH=")
+        environment = {name: value for name, value in os.environ.items() if name not in {pair.split("=")[0] for pair in ours}}
+        environment["PATH"] = ":".join(part for part in os.environ["PATH"].split(":") if not part.startswith(str(ROOT)))
+        environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
+        run, code = measure(command, self.root, environment | self.knobs | {name: str(value) for name, value in knobs.items()})
+        if code:
+            raise failure(command, run, code)
+        return run
+
+    def make(self, target, **knobs):
+        return self.run(["make", target], **knobs)
+
+    def script(self, command, **knobs):
+        return self.run(["scripts/env.sh", *command], **knobs)
+
+    def set_up(self):
+        self.make("setup")
+        self.kept = set(os.listdir(self.run_dir))
+
+    def empty(self):
+        """The run folder as set-up left it."""
+        self.make("down")
+        for name in set(os.listdir(self.run_dir)) - self.kept:
+            path = self.run_dir / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def remove_feed(self, topic):
+        with contextlib.suppress(FileNotFoundError):
+            hdfs_native.Client(self.knobs["HDFS"]).delete(f"/warehouse/{topic}", recursive=True)
+
+    def publish(self, topic, first, count):
+        """Messages first to first + count of the bench's file, each keyed by its keen_id."""
+        if topic not in self.published:
+            self.make("topic", TOPIC=topic, PARTITIONS=4)
+        send = ["kcat", "-P", "-b", self.knobs["KAFKA"], "-t", topic, "-K", "\t", "-X", "acks=all", "-X", "enable.idempotence=true"]
+        kcat = subprocess.Popen(send, stdin=subprocess.PIPE)
+        with open(WORK / "messages.tsv", "rb") as lines, kcat.stdin:
+            kcat.stdin.writelines(itertools.islice(lines, first, first + count))
+        if kcat.wait():
+            raise feed.Failure(f"kcat could not publish to topic {topic}", f"it ended with {kcat.returncode}; its message is above", "make bench")
+        self.published[topic] += count
+
+    def land(self, what, messages, topic):
+        """Lands the topic's new messages, so many, and checks that all of the topic is in the tables afterwards."""
+        note(what, messages, self.script(LAND, TOPIC=topic))
+        rows = {table: sum(file["num_records"] for file in self.actions(topic, table)) for table in ("messages", "attempts")}
+        if set(rows.values()) != {self.published[topic]}:
+            raise feed.Failure(f"{what} landed {rows} of {self.published[topic]} unique messages", "the bench publishes valid messages only, each once", "look for the fault with: make test")
+
+    def actions(self, topic, table):
+        """The files of the table's current version."""
+        return deltalake.DeltaTable(f"{self.knobs['HDFS']}/warehouse/{topic}/{table}").get_add_actions(flatten=True).to_struct_array().to_pylist()
+
+
+@contextlib.contextmanager
+def pinned(run_dir):
+    """One core for the servers too while it lasts, as on a machine that has one. Yields what pins a command."""
+    cores = sorted(os.sched_getaffinity(0))
+    pids = [path.read_text().split()[0] for path in (run_dir / "pids").iterdir()]
+
+    def pin(which):
+        for pid in pids:
+            subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", ",".join(map(str, which)), pid], check=True, stdout=subprocess.DEVNULL)
+
+    pin(cores[:1])
+    try:
+        yield ["taskset", "--cpu-list", str(cores[0])]
+    finally:
+        pin(cores)
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+def measure_real_file(ours, old):
+    """make up, make all and make query on the file DATA, each from an empty run folder; then landing it in a new feed."""
+    data = os.environ["DATA"] if os.path.exists(os.environ["DATA"]) else "data/synthetic.json"
+    topic = "synthetic" if os.path.exists(data + ".truth.json") else "assessments"
+    data = os.path.abspath(data)
+    print(f"\nmake up, make all and make query on {os.path.basename(data)}", flush=True)
+    for _, side in itertools.product(range(RUNS), filter(None, (old, ours))):
+        side.empty()
+        note(f"make up ({side.name})", 0, side.make("up"))
+        side.empty()
+        run = side.make("all", DATA=data, TOPIC=topic)
+        count = int(re.search(r"(\d+) after:", "\n".join(line for _, line in run.lines))[1])
+        note(f"make all ({side.name})", count, run)
+        seconds = itertools.dropwhile(lambda line: line != "--- seconds", (line for _, line in run.lines))
+        for line in seconds:
+            if step := re.fullmatch(r"  (\S+) +([\d.]+)", line):
+                steps["step of make all"][step[1], side.name].append(float(step[2]))
+        run = note(f"make query ({side.name})", count, side.make("query", TOPIC=topic))
+        starts = [(second, line.split(",")[0].removeprefix("== ")) for second, line in run.lines if line.startswith("== ")]
+        steps["part of make query"]["session and tables", side.name].append(starts[0][0])
+        for (start, name), (end, _) in itertools.pairwise([*starts, (run.wall, "")]):
+            steps["part of make query"][name, side.name].append(end - start)
+        if side is old:
+            side.make("down")
+    for _ in range(RUNS):
+        ours.remove_feed(topic)
+        note(REAL_LAND, count, ours.script(LAND, TOPIC=topic))
+        note(REAL_COUNT, count, ours.script(CONTENDERS[COUNT], TOPIC=topic))
+
+
+def measure_sizes(ours, old):
+    """Landing 1/10 of the base size, the base size and, where MESSAGES is more, that many: every contender."""
+    for size in SIZES:
+        topic = f"synthetic_{size}"
+        print(f"\nlanding {size:,} messages", flush=True)
+        ours.publish(topic, RUNS * NEW, size)
+        subprocess.run(["kcat", "-C", "-b", ours.knobs["KAFKA"], "-t", topic, "-o", "beginning", "-e", "-q"], check=True, stdout=subprocess.DEVNULL)  # into the page cache
+        for number, (what, command) in itertools.product(range(RUNS), CONTENDERS.items()):
+            if what == OLD and (size != BASE or not old) or what == ONE_CORE and (size != BASE or not shutil.which("taskset")):
+                continue
+            if size > BASE and number and what != OURS:  # a rival at the large size: once
+                continue
+            if command == LAND:
+                ours.remove_feed(topic)
+            if what == OURS:
+                ours.land(what, size, topic)
+            elif what == ONE_CORE:
+                with pinned(ours.run_dir) as pin:
+                    note(what, size, ours.run([*pin, "scripts/env.sh", *command], TOPIC=topic, SPARK_MASTER="local[1]"))
+            elif what == OLD:
+                note(what, size, old.script(command, TOPIC=topic, **{name: ours.knobs[name] for name in ("KAFKA", "HDFS")}))
+            else:
+                try:
+                    note(what, size, ours.script(command, TOPIC=topic))
+                except feed.Failure as error:  # what the others measure is kept
+                    broken.append(f"{what}, {size:,} messages: {error.what}")
+                    print(f"  {broken[-1]}", flush=True)
+    note_files(ours, f"synthetic_{BASE}")
+
+
+def note_files(side, topic, whose=OURS):
+    """Files and bytes of the feed's tables, and of the rivals' where they landed this topic."""
+    client = hdfs_native.Client(side.knobs["HDFS"])
+    for table in TABLES:
+        now = [file["size_bytes"] for file in side.actions(topic, table)]
+        there = [file.length for file in client.list_status(f"/warehouse/{topic}/{table}", recursive=True) if file.path.endswith(".parquet") and "_delta_log" not in file.path]
+        files.append((whose, table, len(now), len(there), sum(now), sum(there)))
+    for what, folder in ((BEST, "course_best"), (USUAL, "course_usual")):
+        with contextlib.suppress(FileNotFoundError):
+            there = [file.length for file in client.list_status(f"/tmp/bench/{topic}/{folder}", recursive=True) if file.path.endswith(".parquet")]
+            files.append((what, "", len(there), len(there), sum(there), sum(there)))
+
+
+def new_on(landed):
+    return f"make land: new ones, {landed:,} landed"
+
+
+def measure_increments(ours):
+    """1,000 new messages on nothing and on each size that is landed; then nothing new."""
+    print(f"\n{NEW:,} new messages in a feed that holds more and more, and none", flush=True)
+    ours.publish("synthetic_new", 0, NEW)
+    for number in range(RUNS):
+        ours.remove_feed("synthetic_new")
+        ours.land(new_on(0), NEW, "synthetic_new")
+        for size in SIZES:
+            ours.publish(f"synthetic_{size}", number * NEW, NEW)
+            ours.land(new_on(size), NEW, f"synthetic_{size}")
+        ours.land(NOTHING_NEW, 0, f"synthetic_{BASE}")
+
+
+def measure_small_landings(ours):
+    """Many small landings in a row, and the queries after them; the same messages in one landing, and the queries."""
+    print(f"\n{SMALL_LANDINGS} landings of {SMALL} messages each, and one of all", flush=True)
+    for number in range(SMALL_LANDINGS):
+        ours.publish("synthetic_small", RUNS * NEW + number * SMALL, SMALL)
+        ours.land("make land: one of the small landings", SMALL, "synthetic_small")
+    ours.publish("synthetic_once", RUNS * NEW, SMALL * SMALL_LANDINGS)
+    ours.land("make land: the same in one landing", SMALL * SMALL_LANDINGS, "synthetic_once")
+    for topic, words in (("synthetic_small", AFTER_SMALL), ("synthetic_once", AFTER_ONE)):
+        note_files(ours, topic, words)
+    for _ in range(RUNS):
+        for topic, words in (("synthetic_small", AFTER_SMALL), ("synthetic_once", AFTER_ONE)):
+            note(f"make query {words}", SMALL * SMALL_LANDINGS, ours.make("query", TOPIC=topic))
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+def spread(values, digits=1):
+    """Median, and the range when there are several."""
+    median = f"{statistics.median(values):,.{digits}f}"
+    return median if len(values) == 1 else f"{median} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def table(head, rows):
+    """A Markdown table whose columns are aligned, so that it reads well on the screen too."""
+    rows = [head, ["---"] * len(head), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    rows[1] = ["-" * (widths[0])] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    return "\n".join("| " + " | ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths))) + " |" for row in rows)
+
+
+def median(what, messages, field):
+    runs = results.get((what, messages))
+    return runs and statistics.median(getattr(run, field) for run in runs)
+
+
+def ratios():
+    """(what is compared, ours, the rival, ours / rival), as the issue lists them; None where it was not measured."""
+    real = next((messages for what, messages in results if what == REAL_LAND), 0)
+    small = SMALL * SMALL_LANDINGS
+    files_after = [now for whose, _, now, *_ in files if whose == AFTER_SMALL]
+    pairs = [
+        (f"make land of {BASE:,}, against the course's best way: wall s", (OURS, BASE, "wall"), (BEST, BASE, "wall")),
+        ("… CPU s", (OURS, BASE, "cpu"), (BEST, BASE, "cpu")),
+        ("make land of the real file, against a session that counts its records: wall s", (REAL_LAND, real, "wall"), (REAL_COUNT, real, "wall")),
+        ("make all on the real file, against the baseline: wall s", ("make all (ours)", real, "wall"), ("make all (baseline)", real, "wall")),
+        ("make query on the real file, against the baseline: wall s", ("make query (ours)", real, "wall"), ("make query (baseline)", real, "wall")),
+        ("make up in an empty run folder, against the baseline: wall s", ("make up (ours)", 0, "wall"), ("make up (baseline)", 0, "wall")),
+        (f"make land of {BASE:,}, against the baseline: wall s", (OURS, BASE, "wall"), (OLD, BASE, "wall")),
+        ("… CPU s", (OURS, BASE, "cpu"), (OLD, BASE, "cpu")),
+        (f"peak memory of landing {SIZES[-1]:,}, against {BASE:,}: bytes", (OURS, SIZES[-1], "peak"), (OURS, BASE, "peak") if SIZES[-1] > BASE else None),
+        (f"{NEW:,} new messages on {SIZES[-1]:,} landed, against on nothing: wall s", (new_on(SIZES[-1]), NEW, "wall"), (new_on(0), NEW, "wall")),
+        (f"make land of {BASE:,} on one core, against all {cores()}: wall s", (ONE_CORE, BASE, "wall"), (OURS, BASE, "wall")),
+        (f"make query {AFTER_SMALL} of {SMALL}, {AFTER_ONE}: wall s", (f"make query {AFTER_SMALL}", small, "wall"), (f"make query {AFTER_ONE}", small, "wall")),
+    ]
+    for name, *keys in pairs:
+        values = [key and median(*key) for key in keys]
+        if all(values):
+            yield name, *(f"{value:,.1f}" if value < 1e6 else f"{value:,.0f}" for value in values), f"{values[0] / values[1]:.2f}"
+        else:
+            yield name, "", "", "not measured"
+    if files_after:
+        yield f"files of the largest table {AFTER_SMALL} of {SMALL}", max(files_after), "", ""
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def output_of(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT).stdout.strip()
+
+
+def conditions():
+    """Machine, versions, date, commit and knobs."""
+    model = re.search(r"^model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else "", re.MULTILINE)
+    jars = sorted(path.stem for path in pathlib.Path(os.environ["JARS"]).glob("*/*.jar") if re.match(r"kafka_2|delta-spark|hadoop-client-mini", path.name))
+    packages = [line for line in (ROOT / "conf/requirements.in").read_text().split() if re.match(r"(pyspark|deltalake|duckdb|pyarrow|hdfs-native)==", line)]
+    yield "date", f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
+    yield "commit", output_of("git", "rev-parse", "--short", "HEAD") + (", with changes" if output_of("git", "status", "--porcelain", "--", ".", ":!bench/*.png", ":!bench/results.md") else "")
+    yield "baseline", BASELINE or "none"
+    yield "knobs", f"MESSAGES={MESSAGES} RUNS={RUNS} BASELINE={BASELINE}"
+    yield "machine", f"{model[1] if model else platform.machine()}, {cores()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB, {platform.system()} {platform.release()}"
+    yield "versions", ", ".join([f"Python {platform.python_version()}", output_of("java", "-version").splitlines()[0].replace('"', ""), *packages, *jars])
+
+
+def report(finished):
+    """Writes bench/results.md and the plots; returns the text."""
+    parts = [f"# What landing costs\n\nMade by `make bench`. Each cell: the median of the runs, and the range where there are several. "
+             "Memory is the peak of all processes of a command, shared pages counted once; the three servers are not in it. "
+             f"The topics have 4 partitions; Spark's driver has 1 GB of heap; the page cache is warm. `{ONE_CORE}` pins the servers to that core too."]
+    if not finished:
+        parts.append("**Incomplete: the bench did not reach its end.**")
+    parts += [f"**Failed: {each}**" for each in broken]
+    parts.append(table(["condition", "value"], conditions()))
+    parts.append("## Ratios\n\n" + table(["what, medians", "first", "second", "first / second"], ratios()))
+    parts.append("## Runs\n\n" + table(["what", "messages", "runs", "wall s", "CPU s", "peak MB"],
+                 [(what, f"{messages:,}" if messages else "", len(runs), spread([run.wall for run in runs]), spread([run.cpu for run in runs]), spread([run.peak / 1e6 for run in runs], 0))
+                  for (what, messages), runs in results.items()]))
+    for what, rows in steps.items():
+        sides = list(dict.fromkeys(side for _, side in rows))
+        parts.append(f"## {what}, seconds\n\n" + table(["step", *sides], [(name, *(spread(rows[name, side]) if (name, side) in rows else "" for side in sides))
+                     for name in dict.fromkeys(name for name, _ in rows)]))
+    if files:
+        parts.append("## Files and bytes\n\nThe current version of each table, and all that its folder holds.\n\n"
+                     + table(["whose", "table", "files", "in the folder", "bytes", "in the folder"], [(*row[:2], *(f"{number:,}" for number in row[2:])) for row in files]))
+    parts += [f"![{title}]({name}.png)" for name, title in plots()]
+    text = "\n\n".join(parts) + "\n"
+    (RESULTS / "results.md").write_text(text)
+    return text
+
+
+@contextlib.contextmanager
+def draw(name, title, panels):
+    """Axes to draw on; saved as bench/<name>.png when the block ends."""
+    figure, axes = plt.subplots(1, panels, figsize=(9, 4.2), layout="constrained", squeeze=False)
+    for each in axes[0]:
+        each.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    yield axes[0]
+    figure.savefig(RESULTS / f"{name}.png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def line(axes, x, runs, values, **style):
+    """Medians with their ranges as bars."""
+    values = [[values(run) for run in each] for each in runs]
+    middle = [statistics.median(each) for each in values]
+    axes.errorbar(x, middle, [[m - min(v) for m, v in zip(middle, values)], [max(v) - m for m, v in zip(middle, values)]], capsize=2, lw=1.2, ms=5, **style)
+
+
+def plots():
+    """Draws what was measured so far; (name, title) of each plot."""
+    sized = {what: [size for size in SIZES if (what, size) in results] for what in (OURS, BEST, USUAL, FLOOR, COUNT)}
+    if any(sized.values()):
+        title = f"Landing {BASE:,} messages: make land {median(OURS, BASE, 'wall') or 0:.0f} s, the course's best way {median(BEST, BASE, 'wall') or 0:.0f} s"
+        with draw("time_and_memory", title, 2) as (time_axes, memory_axes):
+            for (what, sizes), style in zip(sized.items(), STYLES):
+                runs = [results[what, size] for size in sizes]
+                line(time_axes, sizes, runs, lambda run: run.wall, label=what, **style)
+                line(memory_axes, sizes, runs, lambda run: run.peak / 1e6, **style)
+            time_axes.set(xscale="log", yscale="log", xlabel="messages (logarithmic)", ylabel="wall seconds (logarithmic)")
+            memory_axes.set(xscale="log", xlabel="messages (logarithmic)", ylabel="peak memory, MB", ylim=(0, None))
+            time_axes.figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
+        yield "time_and_memory", title
+    landed = [size for size in (0, *SIZES) if (new_on(size), NEW) in results]
+    if landed:
+        title = f"{NEW:,} new messages take {median(new_on(0), NEW, 'wall'):.1f} s in an empty feed, and {median(new_on(landed[-1]), NEW, 'wall'):.1f} s where {landed[-1]:,} are landed"
+        with draw("thousand_more", title, 1) as (axes,):
+            runs = [results[new_on(size), NEW] for size in landed]
+            line(axes, range(len(landed)), runs, lambda run: run.wall, label="wall seconds", **STYLES[0])
+            line(axes, range(len(landed)), runs, lambda run: run.cpu, label="CPU seconds", **STYLES[1])
+            axes.set_xticks(range(len(landed)), [f"{size:,}" for size in landed])
+            axes.set(xlabel="messages landed before", ylabel=f"seconds to land {NEW:,} more", ylim=(0, None))
+            axes.legend(frameon=False)
+        yield "thousand_more", title
+
+
+# --- from start to end ----------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def work_folder(sides):
+    """.run-bench while it lasts. Servers that a killed bench left are stopped, by the pids in its run folders."""
+    marker = WORK / "bench-folder"
+    if WORK.exists() and not marker.exists():
+        raise feed.Failure(f"{WORK} holds something else", "make bench would delete it", "move it to another name; then again: make bench")
+    WORK.mkdir(mode=0o700, exist_ok=True)
+
+    def clean():
+        for side in sides:
+            if (side.run_dir / "pids").exists():
+                side.make("down")
+        for path in WORK.iterdir():
+            if path != marker:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+    with open(marker, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise feed.Failure("another make bench is running here", f"it holds {marker}", "wait until it is done; then again: make bench") from None
+        clean()
+        try:
+            yield
+        finally:
+            for number in signal.SIGINT, signal.SIGTERM:  # a second Ctrl-C must not leave servers behind
+                signal.signal(number, signal.SIG_IGN)
+            clean()
+            shutil.rmtree(WORK)
+
+
+def free_ports(count):
+    """The first of so many ports in a row that are free; below those that the system gives to outgoing connections."""
+    for first in range(21000, 32000, 100):
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise feed.Failure(f"no {count} free ports in a row", "looked from 21000 to 32000", "stop programs that hold ports there; then again: make bench")
+
+
+def check_out(old):
+    """The baseline's files, with our jars and packages where its set-up accepts them."""
+    old.root.mkdir()
+    with subprocess.Popen(["git", "archive", BASELINE], cwd=ROOT, stdout=subprocess.PIPE) as archive:
+        subprocess.run(["tar", "-x", "-C", old.root], stdin=archive.stdout, check=True)
+    shutil.copytree(os.environ["JARS"], old.root / ".run/jars")
+    (old.root / ".venv").symlink_to(os.environ["VENV"])
+
+
+def make_messages(ours):
+    """messages.tsv: keen_id and message a line, no keen_id twice."""
+    count = RUNS * NEW + max(*SIZES, SMALL * SMALL_LANDINGS)
+    ours.make("data", SYNTHETIC=count + count // 30 + 100, DATA=WORK / "messages.jsonl")  # some are delivered twice
+    seen = set()
+    with open(WORK / "messages.jsonl") as lines, open(WORK / "messages.tsv", "w") as out:
+        for line in lines:
+            keen_id = json.loads(line)["keen_id"]
+            if keen_id not in seen and len(seen) < count:
+                out.write(f"{keen_id}\t{line}")
+            seen.add(keen_id)
+    if len(seen) < count:
+        raise feed.Failure(f"only {len(seen):,} of {count:,} synthetic messages are unique", "scripts/synthetic.py makes more duplicates than the bench expects", "raise the share in make_messages, scripts/bench.py")
+    (WORK / "messages.jsonl").unlink()
+
+
+def main():
+    if BASELINE and subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{BASELINE}^{{commit}}"], cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
+        raise feed.Failure(f"there is no commit {BASELINE} here", "it came from BASELINE, and git does not know it", "git fetch --unshallow, or correct BASELINE; then again: make bench")
+    port = free_ports(20)
+    ours, old = Side("ours", ROOT, WORK / "stack", port), Side("baseline", WORK / "baseline", WORK / "baseline/.run-old", port + 5)
+    with work_folder([ours, old]):
+        print(f"set-up in {WORK}, and {sum(SIZES):,} messages", flush=True)
+        ours.set_up()
+        if BASELINE:
+            check_out(old)
+            old.set_up()
+        make_messages(ours)
+        for step in (lambda: measure_real_file(ours, old if BASELINE else None), lambda: measure_sizes(ours, old if BASELINE else None),
+                     lambda: measure_increments(ours), lambda: measure_small_landings(ours)):
+            step()
+            report(finished=False)
+    print("\n" + report(finished=True))
+    print(f"written: {RESULTS}/results.md and the plots beside it")
+    if broken:
+        raise feed.Failure(f"{len(broken)} runs of rivals failed", "; ".join(broken), "their output is above; mend the script in bench/; then again: make bench")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with feed.report_failures():
+        main()
