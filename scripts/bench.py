@@ -10,7 +10,7 @@ bench/results.md, the plots to bench/*.png. Times are never judged: only a run t
 import collections
 import contextlib
 import datetime
-import fcntl
+import importlib.metadata
 import itertools
 import json
 import os
@@ -19,12 +19,9 @@ import platform
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import threading
-import time
 
 import deltalake
 import hdfs_native
@@ -35,15 +32,15 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 import feed
+from bench_stack import ROOT, WORK, Side, free_ports, pinned, work_folder
 
-ROOT = pathlib.Path(os.environ["ROOT"])
-WORK, RESULTS = ROOT / ".run-bench", ROOT / "bench"
+RESULTS = ROOT / "bench"
+FILE = WORK / "messages.tsv"  # keen_id, tab, message; no keen_id twice
 MESSAGES, RUNS, BASELINE = int(os.environ["MESSAGES"]), int(os.environ["RUNS"]), os.environ["BASELINE"]
 BASE = min(MESSAGES, 100_000)
 SIZES = sorted({max(1, BASE // 10), BASE, MESSAGES})
 NEW = 1000  # messages of one increment
 SMALL, SMALL_LANDINGS = 100, min(100, max(2, BASE // 1000))  # messages of a small landing, and how many of them
-SAMPLE_S = 0.2
 STYLES = [{"color": color, "marker": marker, "ls": ls} for color, marker, ls in
           (("0.1", "o", "-"), ("0.35", "s", "--"), ("0.5", "^", ":"), ("0.65", "D", "-."), ("0.75", "x", "-"))]  # to be told apart in black and white
 TABLES = "options", "questions", "attempts", "messages"
@@ -66,164 +63,24 @@ CONTENDERS = {
     OURS: LAND,  # the last one, so that its tables are there for what follows
 }
 
-Run = collections.namedtuple("Run", "wall cpu peak lines")  # seconds, seconds, bytes, [(second, line of output)]
 results = collections.defaultdict(list)  # {(what, messages): [Run, …]}
 steps = collections.defaultdict(lambda: collections.defaultdict(list))  # {what: {(step, side): [seconds, …]}}
 files = []  # (whose, table, files of the current version, files in the folder, bytes of each)
 broken = []  # runs of rivals that failed
 
 
-# --- one run --------------------------------------------------------------------------------------
-
-def processes_of(session):
-    """The processes that a command started, orphans included: each command is a session of its own, each server another."""
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(pid) == session:
-                yield psutil.Process(pid)
-
-
-def sample(session):
-    """(bytes of memory, CPU seconds with those of children waited for) of all processes of the session, or None when there are none."""
-    memory = cpu = count = 0
-    for process in processes_of(session):
-        with contextlib.suppress(psutil.Error):
-            cpu += sum(process.cpu_times()[:4])
-            full = process.memory_full_info()
-            memory += getattr(full, "pss", full.rss)  # pss shares out pages that several processes have
-            count += 1
-    return (memory, cpu) if count else None
-
-
-def measure(command, folder, environment):
-    """Runs a command. Returns its Run and its exit code."""
-    begin, ended, lines, result = time.monotonic(), threading.Event(), [], {}
-    child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                             text=True, errors="replace", start_new_session=True)
-
-    def read():
-        for line in child.stdout:
-            lines.append((time.monotonic() - begin, line.rstrip("\n")))
-
-    def wait():
-        _, status, result["usage"] = os.wait4(child.pid, 0)
-        result["wall"] = time.monotonic() - begin
-        child.returncode = os.waitstatus_to_exitcode(status)
-        ended.set()
-
-    reader = threading.Thread(target=read, daemon=True)
-    peak = orphans = 0
-    try:
-        for thread in reader, threading.Thread(target=wait, daemon=True):
-            thread.start()
-        while not ended.wait(SAMPLE_S):
-            peak = max(peak, (sample(child.pid) or (0, 0))[0])
-        # PySpark leaves its JVM behind, which ends a moment later. Its CPU time is not in the usage of the command.
-        while (left := sample(child.pid)) and time.monotonic() - begin < result["wall"] + 30:
-            peak, orphans = max(peak, left[0]), max(orphans, left[1])
-            time.sleep(0.05)  # between two samples
-    finally:
-        for process in list(processes_of(child.pid)):  # only after an interrupt, or when something hangs
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-    reader.join(5)
-    usage = result["usage"]
-    return Run(result["wall"], usage.ru_utime + usage.ru_stime + orphans, peak, lines), child.returncode
+def land(side, what, messages, topic):
+    """Lands the topic's new messages, so many, and checks that all of the topic is in the tables afterwards."""
+    note(what, messages, side.script(LAND, TOPIC=topic))
+    rows = {table: sum(file["num_records"] for file in side.files(topic, table)) for table in ("messages", "attempts")}
+    if set(rows.values()) != {side.published[topic]}:
+        raise feed.Failure(f"{what} landed {rows} of {side.published[topic]} unique messages", "the bench publishes valid messages only, each once", "look for the fault with: make test")
 
 
 def note(what, messages, run):
     results[what, messages].append(run)
     print(f"  {what:<46} {messages:>9,} messages   wall {run.wall:7.1f} s   CPU {run.cpu:7.1f} s   peak {run.peak / 1e6:7,.0f} MB", flush=True)
     return run
-
-
-def failure(command, run, code):
-    print("\n".join(f"    {line[:300]}" for _, line in run.lines[-20:]), file=sys.stderr)
-    return feed.Failure(f"{' '.join(map(str, command))} ended with {code}", "the end of its output is above", "try that step alone, without the bench; then again: make bench")
-
-
-# --- a stack and the commands that run on it --------------------------------------------------------
-
-class Side:
-    """A checkout of the project, and its stack: ours, or that of the baseline."""
-
-    def __init__(self, name, root, run_dir, port):
-        self.name, self.root, self.run_dir = name, root, run_dir
-        self.knobs = {"RUN_DIR": str(run_dir), "KAFKA": f"127.0.0.1:{port}", "HDFS": f"hdfs://127.0.0.1:{port + 10}"}
-        self.kept = set()  # what set-up puts into the run folder
-        self.published = collections.Counter()  # {topic: messages}
-
-    def run(self, command, **knobs):
-        """Runs a command without what the make and the env.sh around us set; a Failure when it fails."""
-        ours = (*os.environ["KNOB_ORIGINS"].split(), "KNOB_ORIGINS=", "MAKEFLAGS=", "MAKELEVEL=", "PIPELINE_ENV=", "PYTHONPATH=")
-        environment = {name: value for name, value in os.environ.items() if name not in {pair.split("=")[0] for pair in ours}}
-        environment["PATH"] = ":".join(part for part in os.environ["PATH"].split(":") if not part.startswith(str(ROOT)))
-        environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
-        run, code = measure(command, self.root, environment | self.knobs | {name: str(value) for name, value in knobs.items()})
-        if code:
-            raise failure(command, run, code)
-        return run
-
-    def make(self, target, **knobs):
-        return self.run(["make", target], **knobs)
-
-    def script(self, command, **knobs):
-        return self.run(["scripts/env.sh", *command], **knobs)
-
-    def set_up(self):
-        self.make("setup")
-        self.kept = set(os.listdir(self.run_dir))
-
-    def empty(self):
-        """The run folder as set-up left it."""
-        self.make("down")
-        for name in set(os.listdir(self.run_dir)) - self.kept:
-            path = self.run_dir / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def remove_feed(self, topic):
-        with contextlib.suppress(FileNotFoundError):
-            hdfs_native.Client(self.knobs["HDFS"]).delete(f"/warehouse/{topic}", recursive=True)
-
-    def publish(self, topic, first, count):
-        """Messages first to first + count of the bench's file, each keyed by its keen_id."""
-        if topic not in self.published:
-            self.make("topic", TOPIC=topic, PARTITIONS=4)
-        send = ["kcat", "-P", "-b", self.knobs["KAFKA"], "-t", topic, "-K", "\t", "-X", "acks=all", "-X", "enable.idempotence=true"]
-        kcat = subprocess.Popen(send, stdin=subprocess.PIPE)
-        with open(WORK / "messages.tsv", "rb") as lines, kcat.stdin:
-            kcat.stdin.writelines(itertools.islice(lines, first, first + count))
-        if kcat.wait():
-            raise feed.Failure(f"kcat could not publish to topic {topic}", f"it ended with {kcat.returncode}; its message is above", "make bench")
-        self.published[topic] += count
-
-    def land(self, what, messages, topic):
-        """Lands the topic's new messages, so many, and checks that all of the topic is in the tables afterwards."""
-        note(what, messages, self.script(LAND, TOPIC=topic))
-        rows = {table: sum(file["num_records"] for file in self.actions(topic, table)) for table in ("messages", "attempts")}
-        if set(rows.values()) != {self.published[topic]}:
-            raise feed.Failure(f"{what} landed {rows} of {self.published[topic]} unique messages", "the bench publishes valid messages only, each once", "look for the fault with: make test")
-
-    def actions(self, topic, table):
-        """The files of the table's current version."""
-        return deltalake.DeltaTable(f"{self.knobs['HDFS']}/warehouse/{topic}/{table}").get_add_actions(flatten=True).to_struct_array().to_pylist()
-
-
-@contextlib.contextmanager
-def pinned(run_dir):
-    """One core for the servers too while it lasts, as on a machine that has one. Yields what pins a command."""
-    cores = sorted(os.sched_getaffinity(0))
-    pids = [path.read_text().split()[0] for path in (run_dir / "pids").iterdir()]
-
-    def pin(which):
-        for pid in pids:
-            subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", ",".join(map(str, which)), pid], check=True, stdout=subprocess.DEVNULL)
-
-    pin(cores[:1])
-    try:
-        yield ["taskset", "--cpu-list", str(cores[0])]
-    finally:
-        pin(cores)
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -263,7 +120,7 @@ def measure_sizes(ours, old):
     for size in SIZES:
         topic = f"synthetic_{size}"
         print(f"\nlanding {size:,} messages", flush=True)
-        ours.publish(topic, RUNS * NEW, size)
+        ours.publish(topic, FILE, RUNS * NEW, size)
         subprocess.run(["kcat", "-C", "-b", ours.knobs["KAFKA"], "-t", topic, "-o", "beginning", "-e", "-q"], check=True, stdout=subprocess.DEVNULL)  # into the page cache
         for number, (what, command) in itertools.product(range(RUNS), CONTENDERS.items()):
             if what == OLD and (size != BASE or not old) or what == ONE_CORE and (size != BASE or not shutil.which("taskset")):
@@ -273,7 +130,7 @@ def measure_sizes(ours, old):
             if command == LAND:
                 ours.remove_feed(topic)
             if what == OURS:
-                ours.land(what, size, topic)
+                land(ours, what, size, topic)
             elif what == ONE_CORE:
                 with pinned(ours.run_dir) as pin:
                     note(what, size, ours.run([*pin, "scripts/env.sh", *command], TOPIC=topic, SPARK_MASTER="local[1]"))
@@ -292,7 +149,7 @@ def note_files(side, topic, whose=OURS):
     """Files and bytes of the feed's tables, and of the rivals' where they landed this topic."""
     client = hdfs_native.Client(side.knobs["HDFS"])
     for table in TABLES:
-        now = [file["size_bytes"] for file in side.actions(topic, table)]
+        now = [file["size_bytes"] for file in side.files(topic, table)]
         there = [file.length for file in client.list_status(f"/warehouse/{topic}/{table}", recursive=True) if file.path.endswith(".parquet") and "_delta_log" not in file.path]
         files.append((whose, table, len(now), len(there), sum(now), sum(there)))
     for what, folder in ((BEST, "course_best"), (USUAL, "course_usual")):
@@ -308,24 +165,24 @@ def new_on(landed):
 def measure_increments(ours):
     """1,000 new messages on nothing and on each size that is landed; then nothing new."""
     print(f"\n{NEW:,} new messages in a feed that holds more and more, and none", flush=True)
-    ours.publish("synthetic_new", 0, NEW)
+    ours.publish("synthetic_new", FILE, 0, NEW)
     for number in range(RUNS):
         ours.remove_feed("synthetic_new")
-        ours.land(new_on(0), NEW, "synthetic_new")
+        land(ours, new_on(0), NEW, "synthetic_new")
         for size in SIZES:
-            ours.publish(f"synthetic_{size}", number * NEW, NEW)
-            ours.land(new_on(size), NEW, f"synthetic_{size}")
-        ours.land(NOTHING_NEW, 0, f"synthetic_{BASE}")
+            ours.publish(f"synthetic_{size}", FILE, number * NEW, NEW)
+            land(ours, new_on(size), NEW, f"synthetic_{size}")
+        land(ours, NOTHING_NEW, 0, f"synthetic_{BASE}")
 
 
 def measure_small_landings(ours):
     """Many small landings in a row, and the queries after them; the same messages in one landing, and the queries."""
     print(f"\n{SMALL_LANDINGS} landings of {SMALL} messages each, and one of all", flush=True)
     for number in range(SMALL_LANDINGS):
-        ours.publish("synthetic_small", RUNS * NEW + number * SMALL, SMALL)
-        ours.land("make land: one of the small landings", SMALL, "synthetic_small")
-    ours.publish("synthetic_once", RUNS * NEW, SMALL * SMALL_LANDINGS)
-    ours.land("make land: the same in one landing", SMALL * SMALL_LANDINGS, "synthetic_once")
+        ours.publish("synthetic_small", FILE, RUNS * NEW + number * SMALL, SMALL)
+        land(ours, "make land: one of the small landings", SMALL, "synthetic_small")
+    ours.publish("synthetic_once", FILE, RUNS * NEW, SMALL * SMALL_LANDINGS)
+    land(ours, "make land: the same in one landing", SMALL * SMALL_LANDINGS, "synthetic_once")
     for topic, words in (("synthetic_small", AFTER_SMALL), ("synthetic_once", AFTER_ONE)):
         note_files(ours, topic, words)
     for _ in range(RUNS):
@@ -395,7 +252,7 @@ def conditions():
     """Machine, versions, date, commit and knobs."""
     model = re.search(r"^model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else "", re.MULTILINE)
     jars = sorted(path.stem for path in pathlib.Path(os.environ["JARS"]).glob("*/*.jar") if re.match(r"kafka_2|delta-spark|hadoop-client-mini", path.name))
-    packages = [line for line in (ROOT / "conf/requirements.in").read_text().split() if re.match(r"(pyspark|deltalake|duckdb|pyarrow|hdfs-native)==", line)]
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("pyspark", "deltalake", "pyarrow", "hdfs-native", "duckdb")]
     yield "date", f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC"
     yield "commit", output_of("git", "rev-parse", "--short", "HEAD") + (", with changes" if output_of("git", "status", "--porcelain", "--", ".", ":!bench/*.png", ":!bench/results.md") else "")
     yield "baseline", BASELINE or "none"
@@ -478,47 +335,6 @@ def plots():
 
 # --- from start to end ----------------------------------------------------------------------------
 
-@contextlib.contextmanager
-def work_folder(sides):
-    """.run-bench while it lasts. Servers that a killed bench left are stopped, by the pids in its run folders."""
-    marker = WORK / "bench-folder"
-    if WORK.exists() and not marker.exists():
-        raise feed.Failure(f"{WORK} holds something else", "make bench would delete it", "move it to another name; then again: make bench")
-    WORK.mkdir(mode=0o700, exist_ok=True)
-
-    def clean():
-        for side in sides:
-            if (side.run_dir / "pids").exists():
-                side.make("down")
-        for path in WORK.iterdir():
-            if path != marker:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-    with open(marker, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise feed.Failure("another make bench is running here", f"it holds {marker}", "wait until it is done; then again: make bench") from None
-        clean()
-        try:
-            yield
-        finally:
-            for number in signal.SIGINT, signal.SIGTERM:  # a second Ctrl-C must not leave servers behind
-                signal.signal(number, signal.SIG_IGN)
-            clean()
-            shutil.rmtree(WORK)
-
-
-def free_ports(count):
-    """The first of so many ports in a row that are free; below those that the system gives to outgoing connections."""
-    for first in range(21000, 32000, 100):
-        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-    raise feed.Failure(f"no {count} free ports in a row", "looked from 21000 to 32000", "stop programs that hold ports there; then again: make bench")
-
-
 def check_out(old):
     """The baseline's files, with our jars and packages where its set-up accepts them."""
     old.root.mkdir()
@@ -529,11 +345,11 @@ def check_out(old):
 
 
 def make_messages(ours):
-    """messages.tsv: keen_id and message a line, no keen_id twice."""
+    """Writes FILE: the increments' messages first, then those of the sizes."""
     count = RUNS * NEW + max(*SIZES, SMALL * SMALL_LANDINGS)
     ours.make("data", SYNTHETIC=count + count // 30 + 100, DATA=WORK / "messages.jsonl")  # some are delivered twice
     seen = set()
-    with open(WORK / "messages.jsonl") as lines, open(WORK / "messages.tsv", "w") as out:
+    with open(WORK / "messages.jsonl") as lines, open(FILE, "w") as out:
         for line in lines:
             keen_id = json.loads(line)["keen_id"]
             if keen_id not in seen and len(seen) < count:
