@@ -98,14 +98,12 @@ def measure_real_file(ours, old):
         run = side.make("all", DATA=data, TOPIC=topic)
         count = int(re.search(r"(\d+) after:", "\n".join(line for _, line in run.lines))[1])
         note(f"make all ({side.name})", count, run)
-        seconds = itertools.dropwhile(lambda line: line != "--- seconds", (line for _, line in run.lines))
-        for line in seconds:
+        for line in itertools.dropwhile(lambda line: line != "--- seconds", (line for _, line in run.lines)):
             if step := re.fullmatch(r"  (\S+) +([\d.]+)", line):
                 steps["step of make all"][step[1], side.name].append(float(step[2]))
         run = note(f"make query ({side.name})", count, side.make("query", TOPIC=topic))
         starts = [(second, line.split(",")[0].removeprefix("== ")) for second, line in run.lines if line.startswith("== ")]
-        steps["part of make query"]["session and tables", side.name].append(starts[0][0])
-        for (start, name), (end, _) in itertools.pairwise([*starts, (run.wall, "")]):
+        for (start, name), (end, _) in itertools.pairwise([(0, "session and tables"), *starts, (run.wall, "")]):
             steps["part of make query"][name, side.name].append(end - start)
         if side is old:
             side.make("down")
@@ -208,11 +206,11 @@ def table(head, rows):
 
 def median(what, messages, field):
     runs = results.get((what, messages))
-    return runs and statistics.median(getattr(run, field) for run in runs)
+    return runs and statistics.median(getattr(run, field) for run in runs) / (1e6 if field == "peak" else 1)
 
 
 def ratios():
-    """(what is compared, ours, the rival, ours / rival), as the issue lists them; None where it was not measured."""
+    """(what is compared, first value, second value, first / second)."""
     real = next((messages for what, messages in results if what == REAL_LAND), 0)
     small = SMALL * SMALL_LANDINGS
     files_after = [now for whose, _, now, *_ in files if whose == AFTER_SMALL]
@@ -225,7 +223,7 @@ def ratios():
         ("make up in an empty run folder, against the baseline: wall s", ("make up (ours)", 0, "wall"), ("make up (baseline)", 0, "wall")),
         (f"make land of {BASE:,}, against the baseline: wall s", (OURS, BASE, "wall"), (OLD, BASE, "wall")),
         ("… CPU s", (OURS, BASE, "cpu"), (OLD, BASE, "cpu")),
-        (f"peak memory of landing {SIZES[-1]:,}, against {BASE:,}: bytes", (OURS, SIZES[-1], "peak"), (OURS, BASE, "peak") if SIZES[-1] > BASE else None),
+        (f"peak memory of landing {SIZES[-1]:,}, against {BASE:,}: MB", (OURS, SIZES[-1], "peak"), (OURS, BASE, "peak") if SIZES[-1] > BASE else None),
         (f"{NEW:,} new messages on {SIZES[-1]:,} landed, against on nothing: wall s", (new_on(SIZES[-1]), NEW, "wall"), (new_on(0), NEW, "wall")),
         (f"make land of {BASE:,} on one core, against all {cores()}: wall s", (ONE_CORE, BASE, "wall"), (OURS, BASE, "wall")),
         (f"make query {AFTER_SMALL} of {SMALL}, {AFTER_ONE}: wall s", (f"make query {AFTER_SMALL}", small, "wall"), (f"make query {AFTER_ONE}", small, "wall")),
@@ -233,7 +231,7 @@ def ratios():
     for name, *keys in pairs:
         values = [key and median(*key) for key in keys]
         if all(values):
-            yield name, *(f"{value:,.1f}" if value < 1e6 else f"{value:,.0f}" for value in values), f"{values[0] / values[1]:.2f}"
+            yield name, *(f"{value:,.1f}" for value in values), f"{values[0] / values[1]:.2f}"
         else:
             yield name, "", "", "not measured"
     if files_after:
@@ -257,6 +255,7 @@ def conditions():
     yield "commit", output_of("git", "rev-parse", "--short", "HEAD") + (", with changes" if output_of("git", "status", "--porcelain", "--", ".", ":!bench/*.png", ":!bench/results.md") else "")
     yield "baseline", BASELINE or "none"
     yield "knobs", f"MESSAGES={MESSAGES} RUNS={RUNS} BASELINE={BASELINE}"
+    yield "real file", os.path.basename(os.environ["DATA"]) if os.path.exists(os.environ["DATA"]) else "not here; data/synthetic.json took its place"
     yield "machine", f"{model[1] if model else platform.machine()}, {cores()} cores, {psutil.virtual_memory().total / 1e9:.0f} GB, {platform.system()} {platform.release()}"
     yield "versions", ", ".join([f"Python {platform.python_version()}", output_of("java", "-version").splitlines()[0].replace('"', ""), *packages, *jars])
 
@@ -269,7 +268,7 @@ def report(finished):
     if not finished:
         parts.append("**Incomplete: the bench did not reach its end.**")
     parts += [f"**Failed: {each}**" for each in broken]
-    parts.append(table(["condition", "value"], conditions()))
+    parts.append("\n".join(f"- {name}: {value}" for name, value in conditions()))
     parts.append("## Ratios\n\n" + table(["what, medians", "first", "second", "first / second"], ratios()))
     parts.append("## Runs\n\n" + table(["what", "messages", "runs", "wall s", "CPU s", "peak MB"],
                  [(what, f"{messages:,}" if messages else "", len(runs), spread([run.wall for run in runs]), spread([run.cpu for run in runs]), spread([run.peak / 1e6 for run in runs], 0))

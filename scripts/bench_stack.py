@@ -37,16 +37,29 @@ def processes_of(session):
                 yield psutil.Process(pid)
 
 
-def sample(session):
-    """(bytes of memory, CPU seconds with those of children waited for) of all processes of the session, or None when there are none."""
-    memory = cpu = count = 0
-    for process in processes_of(session):
-        with contextlib.suppress(psutil.Error):
-            cpu += sum(process.cpu_times()[:4])
-            full = process.memory_full_info()
-            memory += getattr(full, "pss", full.rss)  # pss shares out pages that several processes have
-            count += 1
-    return (memory, cpu) if count else None
+class Usage:
+    """Memory and CPU time of all processes of a session, by samples."""
+
+    def __init__(self, session):
+        self.session, self.peak, self.highest = session, 0, 0
+
+    def sample(self):
+        """Updates the peak. Returns the CPU seconds, those of children waited for included; None when no process is left."""
+        cpu, resident, processes = 0, 0, []
+        for process in processes_of(self.session):
+            with contextlib.suppress(psutil.Error):
+                cpu += sum(process.cpu_times()[:4])
+                resident += process.memory_info().rss
+                processes.append(process)
+        # The share of pages that several processes have is known from a walk over all pages. It is done when the sum grew.
+        if resident > 1.02 * self.highest:
+            self.highest, shared_out = resident, 0
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    memory = process.memory_full_info()
+                    shared_out += getattr(memory, "pss", memory.rss)
+            self.peak = max(self.peak, shared_out)
+        return cpu if processes else None
 
 
 def measure(command, folder, environment):
@@ -65,24 +78,23 @@ def measure(command, folder, environment):
         child.returncode = os.waitstatus_to_exitcode(status)
         ended.set()
 
-    reader = threading.Thread(target=read, daemon=True)
-    peak = orphans = 0
+    reader, usage, orphans = threading.Thread(target=read, daemon=True), Usage(child.pid), 0
     try:
         for thread in reader, threading.Thread(target=wait, daemon=True):
             thread.start()
         while not ended.wait(SAMPLE_S):
-            peak = max(peak, (sample(child.pid) or (0, 0))[0])
-        # PySpark leaves its JVM behind, which ends a moment later. Its CPU time is not in the usage of the command.
-        while (left := sample(child.pid)) and time.monotonic() - begin < result["wall"] + 30:
-            peak, orphans = max(peak, left[0]), max(orphans, left[1])
+            usage.sample()
+        # PySpark leaves its JVM behind, which ends a moment later. Its CPU time is not in what wait4 tells of the command.
+        while (cpu := usage.sample()) is not None and time.monotonic() - begin < result["wall"] + 30:
+            orphans = max(orphans, cpu)
             time.sleep(0.05)  # between two samples
     finally:
         for process in list(processes_of(child.pid)):  # only after an interrupt, or when something hangs
             with contextlib.suppress(psutil.Error):
                 process.kill()
     reader.join(5)
-    usage = result["usage"]
-    return Run(result["wall"], usage.ru_utime + usage.ru_stime + orphans, peak, lines), child.returncode
+    own = result["usage"]
+    return Run(result["wall"], own.ru_utime + own.ru_stime + orphans, usage.peak, lines), child.returncode
 
 
 def failure(command, run, code):
