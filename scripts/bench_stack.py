@@ -24,6 +24,7 @@ import feed
 
 ROOT = pathlib.Path(os.environ["ROOT"])
 WORK = ROOT / ".run-bench"
+RUNNING = WORK / "running"  # the session of the command that was started last
 SAMPLE_S = 0.2
 
 Run = collections.namedtuple("Run", "wall cpu peak lines")  # seconds, seconds, bytes, [(second, line of output)]
@@ -67,6 +68,7 @@ def measure(command, folder, environment):
     begin, ended, lines, result = time.monotonic(), threading.Event(), [], {}
     child = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              text=True, errors="replace", start_new_session=True)
+    RUNNING.write_text(str(child.pid))
 
     def read():
         for line in child.stdout:
@@ -179,13 +181,18 @@ def pinned(run_dir):
 
 @contextlib.contextmanager
 def work_folder(sides):
-    """.run-bench while it lasts. Servers that a killed bench left are stopped, by the pids in its run folders."""
+    """.run-bench while it lasts. What a killed bench left running is stopped: its last command, by the session that is noted,
+    and its servers, by the pids in their run folders."""
     marker = WORK / "bench-folder"
     if WORK.exists() and not marker.exists():
         raise feed.Failure(f"{WORK} holds something else", "make bench would delete it", "move it to another name; then again: make bench")
     WORK.mkdir(mode=0o700, exist_ok=True)
 
     def clean():
+        for process in list(processes_of(int(RUNNING.read_text()) if RUNNING.exists() else None)):
+            with contextlib.suppress(psutil.Error):  # a pid alone could belong to somebody else by now
+                if process.environ().get("RUN_DIR", "").startswith(f"{WORK}/"):
+                    process.kill()
         for side in sides:
             if (side.run_dir / "pids").exists():
                 side.make("down")
