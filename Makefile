@@ -35,7 +35,7 @@ YES ?=
 BACKUP ?=
 # How often `make test-faults` kills; SEED says where and when.
 KILLS ?= 30
-# Unique messages that `make bench` lands. Above 100000 it measures both sizes: 100000 with every rival, and this one.
+# Unique messages that `make bench` lands. Above 100000 it measures 100000 and then this size, where each rival runs once.
 MESSAGES ?= 100000
 # How often `make bench` measures each thing; the tables show the median and the range.
 RUNS ?= 3
