@@ -39,6 +39,9 @@ RUN_DIR = pathlib.Path(os.environ["RUN_DIR"])
 STORAGE = RUN_DIR / "storage"
 CONF = RUN_DIR / "conf"
 JARS = pathlib.Path(os.environ["JARS"])
+FORMATTED = {"kafka": STORAGE / "kafka", "namenode": STORAGE / "hdfs" / "name"}  # the DataNode makes its own
+# HDFS takes its web pages from src/main/webapps of the folder that it runs in, and unpacks them from its jar, which takes seconds, when there are none.
+FOLDERS = {"namenode": JARS / "hdfs", "datanode": JARS / "hdfs"}
 LOCAL = os.environ["STACK"] == "local"
 START_LIMIT_S = 90
 FIND_LIMIT_S = 30
@@ -52,6 +55,8 @@ class Service:
         self.name, self.address, self.ports, self.command, self.heap, self.probe = name, address, ports, command, heap, probe
         self.main_class = command[2]
         self.last_error = "no answer at all"
+        self.child = self.failure = None
+        self.ready = threading.Event()
         self.log = RUN_DIR / "logs" / f"{name}.log"
         self.pid_file = RUN_DIR / "pids" / name
 
@@ -70,18 +75,20 @@ class Service:
         """[pid, port, port, …] of the last start."""
         return [int(number) for number in self.pid_file.read_text().split()]
 
-    def start(self):
+    def check_ports(self):
         for port, origin in self.ports.items():
             holder = port_holder(port)
             if holder is not None:
                 raise Failure(f"port {port} is taken, {self.name} cannot have it", f"it comes from {origin}, and is held by {holder}",
                               "stop that program, or choose other ports: make up KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2")
+
+    def start(self):
         with open(self.log, "ab") as log:
             # It becomes the server when it is told to, and ends when nobody is left to tell it: no server runs whose
             # pid could not be noted, and none would find.
             self.child = subprocess.Popen(
                 ["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *self.command], stdin=subprocess.PIPE, stdout=log, stderr=log,
-                start_new_session=True, env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
+                start_new_session=True, cwd=FOLDERS.get(self.name), env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
         with self.child.stdin as go:
             write_atomically(self.pid_file, " ".join(map(str, [self.child.pid, *self.ports])))
             go.write(b"the pid is noted\n")
@@ -96,18 +103,28 @@ class Service:
             self.last_error = f"port {port}: {error}"
             return False
 
-    def probe_until(self, ready):
-        while not ready.is_set():
-            try:
-                # Clients wait longer and longer between tries when nothing listens yet; this does not.
-                if not self.listens():
-                    time.sleep(0.1)
-                    continue
-                self.probe()
-                ready.set()
-            except Exception as error:  # whatever the client throws: the server is not ready
-                self.last_error = feed.cause(error)
+    def bring_up(self, start):
+        """Formats its storage if need be and starts it, if so told, then probes it until it answers."""
+        try:
+            if start:
+                format_storage(self.name)
+                self.start()
+            while not self.answers():
                 time.sleep(0.1)  # between two probes
+            self.ready.set()
+        except Exception as error:
+            self.failure = error
+
+    def answers(self):
+        try:
+            # Clients wait longer and longer between tries when nothing listens yet; this does not.
+            if not self.listens():
+                return False
+            self.probe()
+            return True
+        except Exception as error:  # whatever the client throws: the server is not ready
+            self.last_error = feed.cause(error)
+            return False
 
     def fail(self, what):
         tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
@@ -184,7 +201,9 @@ def write_read_delete(path):
 SERVERS = {
     "kafka": (["java-tool", "kafka", "kafka.Kafka", str(CONF / "kafka" / "server.properties")], "-Xmx512m"),
     "namenode": (["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode"], "-Xmx256m"),
-    "datanode": (["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode"], "-Xmx256m"),
+    "datanode": (["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode",
+                  # Asks for its NameNode 5 times a second until START_LIMIT_S is over; after the default it would pause for 5 s.
+                  f"-Dipc.client.connect.max.retries={START_LIMIT_S * 5}"], "-Xmx256m"),
 }
 
 
@@ -203,45 +222,47 @@ def services():
     ]
 
 
-def format_storage(names=("kafka", "namenode")):
-    """Makes the folders of broker and NameNode, once. Each is formatted under another name and then renamed,
-    so that a folder is there whole or not at all, and nothing that holds data is ever formatted."""
+def check_storage():
+    """Fails when the data were made by other jars, or when the NameNode's half of HDFS is gone. Notes the versions before
+    there are any data."""
     version_file = STORAGE / "versions"
     jars = sorted(JARS.glob("*/kafka_2*.jar")) + sorted(JARS.glob("hdfs/*.jar"))
     versions = " ".join(jar.stem for jar in jars)
-    if version_file.exists() and version_file.read_text() != versions:
+    if version_file.exists() and version_file.read_text() != versions and any(folder.exists() for folder in FORMATTED.values()):
         raise Failure(f"the data in {STORAGE} belong to another version", f"they were made by {version_file.read_text()}; this is {versions}",
                       "use the scripts they were made with, or another run folder (RUN_DIR=.run-2), or delete them: make clean")
-    STORAGE.mkdir(exist_ok=True)
-    # One broker alone is its own quorum of controllers; several must agree on an id and on who is in it before they start.
-    quorum = ["--initial-controllers", os.environ["KAFKA_QUORUM"]] if "KAFKA_QUORUM" in os.environ else ["--standalone"]
-    parts = {
-        "kafka": ["java-tool", "kafka", "kafka.tools.StorageTool", "format", *quorum, "--cluster-id", os.environ.get("KAFKA_CLUSTER_ID") or new_cluster_id(),
-                  "--config", str(CONF / "kafka" / "format.properties")],
-        "hdfs": ["java-tool", "hdfs", "org.apache.hadoop.hdfs.server.namenode.NameNode",
-                 f"-Ddfs.namenode.name.dir=file://{STORAGE}/hdfs.new/name", "-format", "-force", "-nonInteractive"],
-    }
-    (CONF / "kafka" / "format.properties").write_text(
-        (CONF / "kafka" / "server.properties").read_text().replace(f"{STORAGE}/kafka", f"{STORAGE}/kafka.new"))
-    running = {}
-    for server in names:
-        name = {"kafka": "kafka", "namenode": "hdfs"}[server]
-        command = parts[name]
-        if (STORAGE / name).exists():
-            continue
-        shutil.rmtree(STORAGE / f"{name}.new", ignore_errors=True)  # a format that was cut off
-        log = RUN_DIR / "logs" / f"format-{name}.log"
-        running[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log.open("wb"), stderr=subprocess.STDOUT)
-    for name, process in running.items():
-        if process.wait(START_LIMIT_S) != 0:
-            log = RUN_DIR / "logs" / f"format-{name}.log"
-            print("\n".join(log.read_text(errors="replace").splitlines()[-10:]), file=sys.stderr)
-            raise Failure(f"the storage of {name} could not be formatted", f"its output is above and in {log}", "mend what it says, then: make up")
-        (STORAGE / f"{name}.new").rename(STORAGE / name)
-    write_atomically(version_file, versions)
-    if "namenode" in names and not (STORAGE / "hdfs" / "name" / "current").exists() and (STORAGE / "hdfs" / "data").exists():
-        raise Failure("the NameNode's folder is gone but the DataNode's blocks are there", f"{STORAGE}/hdfs/name is missing; without it nobody knows which file a block belongs to",
+    # A DataNode makes data/current when it has talked to its NameNode: it may have started before the NameNode was formatted.
+    if (STORAGE / "hdfs" / "data" / "current").exists() and not (FORMATTED["namenode"] / "current").exists():
+        raise Failure("the NameNode's folder is gone but the DataNode's blocks are there", f"{FORMATTED['namenode']} is missing; without it nobody knows which file a block belongs to",
                       "put it back from a copy, or begin anew: make clean")
+    write_atomically(version_file, versions)
+
+
+def format_storage(name):
+    """Makes the folder of the broker or the NameNode, once. It is formatted under another name and then renamed,
+    so that a folder is there whole or not at all, and nothing that holds data is ever formatted."""
+    folder = FORMATTED.get(name)
+    if folder is None or folder.exists():
+        return
+    # With our pid in its name, because a format that lost its make up may still be running, and must not share a folder with this one.
+    new, log = folder.with_name(f"{folder.name}.new-{os.getpid()}"), RUN_DIR / "logs" / f"format-{name}.log"
+    for interrupted in folder.parent.glob(f"{folder.name}.new*"):
+        shutil.rmtree(interrupted, ignore_errors=True)
+    if name == "kafka":
+        config = CONF / "kafka" / "format.properties"
+        config.write_text((CONF / "kafka" / "server.properties").read_text().replace(str(folder), str(new)))
+        # One broker alone is its own quorum of controllers; several must agree on an id and on who is in it before they start.
+        quorum = ["--initial-controllers", os.environ["KAFKA_QUORUM"]] if "KAFKA_QUORUM" in os.environ else ["--standalone"]
+        command = ["java-tool", "kafka", "kafka.tools.StorageTool", "format", *quorum, "--cluster-id", os.environ.get("KAFKA_CLUSTER_ID") or new_cluster_id(),
+                   "--config", str(config)]
+    else:
+        command = ["java-tool", "hdfs", SERVERS["namenode"][0][2], f"-Ddfs.namenode.name.dir=file://{new}", "-format", "-force", "-nonInteractive"]
+    with log.open("wb") as output:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=START_LIMIT_S)
+    if done.returncode != 0:
+        print("\n".join(log.read_text(errors="replace").splitlines()[-10:]), file=sys.stderr)
+        raise Failure(f"the storage of {name} could not be formatted", f"its output is above and in {log}", "mend what it says, then: make up")
+    new.rename(folder)
 
 
 def new_cluster_id():
@@ -265,9 +286,11 @@ def one_at_a_time():
 
 def serve(name):
     """Becomes this server, as a container's own process; its log is the container's."""
-    format_storage([name] if name != "datanode" else [])
+    check_storage()
+    format_storage(name)
     command, heap = SERVERS[name]
     os.environ.update(JAVA_TOOL_LOG="log4j2.properties", JAVA_TOOL_OPTS=heap)
+    os.chdir(FOLDERS.get(name, "."))
     os.execvp(command[0], command)
 
 
@@ -333,27 +356,28 @@ def up(quiet, names):
             return
         print_knobs()
         begin = time.monotonic()
-        format_storage()
         started = [service for service in stack if not service.process()]
         for service in stack:
             if service not in started and service.noted()[1:] != list(service.ports):
                 raise Failure(f"{service.name} of this run folder runs on other ports", f"it was started with {service.noted()[1:]}, now wanted are {list(service.ports)} (KAFKA={os.environ['KAFKA']}, HDFS={os.environ['HDFS']})",
                               "use the old KAFKA and HDFS; or stop it first: make down; or have a second stack: RUN_DIR=.run-2")
         for service in started:
-            service.start()
-        # Each service is probed by a thread of its own, so that one which hangs delays neither the others
-        # nor the limit.
-        ready = {service: threading.Event() for service in stack}
+            service.check_ports()
+        check_storage()
+        # Each service has a thread of its own, so that none waits for another and one that hangs does not delay the limit.
         for service in stack:
-            threading.Thread(target=service.probe_until, args=[ready[service]], daemon=True).start()
-        while ready:
-            for service, event in list(ready.items()):
-                if event.wait(0.05):
+            threading.Thread(target=service.bring_up, args=[service in started], daemon=True).start()
+        waiting = list(stack)
+        while waiting:
+            for service in list(waiting):
+                if service.ready.wait(0.05):
                     how = f"answered after {time.monotonic() - begin:.1f} s" if service in started else "was running, and answers"
                     print(f"  {service.name:<9} {service.address:<27} pid {service.noted()[0]:<8} {how}", flush=True)
-                    del ready[service]
+                    waiting.remove(service)
+                elif service.failure:
+                    raise service.failure
                 # One that was just started is a shell at first, before it becomes the server.
-                elif service.child.poll() is not None if service in started else not service.process():
+                elif (service.child and service.child.poll() is not None) if service in started else not service.process():
                     service.fail("ended while it was starting")
                 elif time.monotonic() - begin > START_LIMIT_S:
                     service.fail(f"did not answer within {START_LIMIT_S} s: {service.last_error}")
