@@ -56,6 +56,9 @@ def make(kind):
             missing += 1
     process.stdin.close()  # at the end of its input it exits, and writes the archive
     if process.wait(LIMIT_S) == 0 and new.exists():
+        # On the disk before it has its name: Java checks no archive's length, and crashes on one that is cut short.
+        with open(new) as file:
+            os.fsync(file.fileno())
         new.rename(archive)
         print(f"{archive}: {archive.stat().st_size >> 20} MB, {missing} of the listed classes are not in this Java or these jars", flush=True)
     else:
@@ -76,5 +79,6 @@ if __name__ == "__main__":
                     print(f"no {each}.jsa: {error!r}", file=sys.stderr, flush=True)
             # What they were made for, also when one could not be made: setup.sh does not try it again with each command.
             made_for = JARS / "archives.new"
-            made_for.write_text(os.environ["ARCHIVES_FOR"] + "\n")
+            sizes = subprocess.run("wc -c ./*.jsa 2>/dev/null", shell=True, cwd=JARS, text=True, stdout=subprocess.PIPE).stdout
+            made_for.write_text(os.environ["ARCHIVES_FOR"] + "\n" + sizes)
             made_for.rename(JARS / "archives")
