@@ -126,10 +126,12 @@ def view(spark):
     """Makes the feed's tables known as temporary views of their names, each as it is now, attempts opened first. Spark reads
     their Parquet files directly: which files belong to a table is told by delta-rs, in a tenth of the time that Delta's
     own start in a new session takes. Where a table needs more than the plain reader, register() does it."""
-    registration()  # says so when nothing was landed yet
+    create, *_, use = registration()
     opened = {name: feed.open_table(name) for name in reversed(message.TABLES)}
     if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
         return register(spark)
+    spark.sql(create)
+    spark.sql(use)
     for name, delta in opened.items():
         schema, files = StructType.fromJson(json.loads(delta.schema().to_json())), delta.file_uris()
         (spark.read.schema(schema).parquet(*files) if files else spark.createDataFrame([], schema)).createOrReplaceTempView(name)
