@@ -164,11 +164,11 @@ fi
 # --- class archives ----------------------------------------------------------------------------
 
 # What the archives depend on. They are made in the background, at low priority: everything works without them, only slower.
-archives_for=$(cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2>/dev/null | sha256 | cut -d' ' -f1)
+archives_for=$( (cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2>/dev/null || true) | sha256 | cut -d' ' -f1)
 archives_fit() { # FOLDER: made for these jars by this Java, and of the length that they had then
   [ "$archives_for"$'\n'"$(cd "$1" && wc -c ./*.jsa 2>/dev/null)" = "$(cat "$1/archives" 2>/dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
 }
-if ! archives_fit "$run_dir/jars"; then
+if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then # (the image is set up from fewer files)
   [ ! -f "$run_dir/jars/archives" ] || rm -f "$run_dir"/jars/*.jsa "$run_dir/jars/archives"
   if [ "$run_dir" != "$PWD/.run" ] && [ -d .run/jars ]; then
     # The jars are those of .run by other names (hard links), and so its archives are valid for them too.
