@@ -345,14 +345,28 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
     assert "DIFFERS" not in stack.make("verify", TOPIC="order", DATA="none")
 
 
-def test_many_small_landings_leave_few_files(stack):
+def test_small_files_are_put_together_and_no_row_changes(stack):
+    """Twelve files of one attempt each, as twelve small landings leave them, and one landing more."""
     stack.make("topic", TOPIC="small", PARTITIONS=1)
-    for number in range(12):
-        stack.kcat("small", good(keen_id=f"id-{number}"))
-        stack.make("land", TOPIC="small")
-    for table in ("messages", "attempts", "questions", "options"):
-        assert len(deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}").file_uris()) < 12
-    assert sorted(row["keen_id"] for row in stack.table("small", "attempts")) == sorted(f"id-{number}" for number in range(12))
+    stack.kcat("small", *(good(keen_id=f"id-{number}") for number in range(12)))
+    stack.make("land", TOPIC="small")
+    tables, before = ("messages", "attempts", "questions", "options"), {}
+    for table in tables:
+        delta = deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}")
+        frame = delta.to_pyarrow_table()
+        before[table] = frame.to_pylist()
+        for number in range(12):
+            its = frame.filter([keen_id == f"id-{number}" for keen_id in frame["keen_id"].to_pylist()])
+            deltalake.write_deltalake(delta, its, mode="append" if number else "overwrite")
+        assert len(delta.file_uris()) == 12
+    stack.kcat("small", good(keen_id="id-5"), good(keen_id="id-12"))
+    stack.make("land", TOPIC="small")
+    for table in tables:
+        assert len(deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}").file_uris()) == 1
+        after = stack.table("small", table)
+        assert all(row in after for row in before[table])
+    assert [row["reason"] for row in by(stack.table("small", "messages"), "kafka_offset")] == [None] * 12 + ["duplicate_of: 0-5", None]
+    assert len(stack.table("small", "attempts")) == 13
     assert "nothing new" in stack.make("land", TOPIC="small")
     assert "DIFFERS" not in stack.make("verify", TOPIC="small", DATA="none")
 
