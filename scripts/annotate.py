@@ -36,7 +36,7 @@ VARIES = [
     (r"\bTopicId: \S{22}\b", "TopicId: ID"),
     (r"(?m)^(-\S+ .* )\d+ (?=TIME )", r"\1SIZE "),  # hadoop fs -ls
     (r"(?m)^[\d.]+( [KMG])? +[\d.]+( [KMG])? +(?=/)", "SIZE "),  # hadoop fs -du
-    (r"\bpart-\d{5}-[0-9a-f-]{36}-c000", "PART"),
+    (r"\bpart-(\d{5}-)?[0-9a-f-]{36}(-c000)?", "PART"),
     (r"\blocal-\d{13}\b", "APPLICATION"),
     (r"(?m)^Using Python version .*$|^Python 3\.\d+.*$|^Spark context Web UI .*\n", "PYTHON"),
 ]
