@@ -36,9 +36,6 @@ RUN useradd --uid 1000 --gid 0 --create-home --shell /bin/bash w205 \
 COPY Makefile Dockerfile ./
 COPY conf conf
 COPY scripts scripts
-# Class archives, with which the servers and the tools start faster (see scripts/archives.py). Spark's would add 224 MB.
-RUN PIPELINE_INSTALLED=$PWD RUN_DIR=/tmp/archives ARCHIVES_FOR=image scripts/env.sh python scripts/archives.py kafka hdfs \
- && chmod 644 .run/jars/*.jsa && rm -rf /tmp/archives .run/jars/archives*
 RUN for tool in kafka-topics kafka-console-consumer kafka-console-producer hadoop hdfs pyspark spark-sql spark-submit spark-class python; do \
       printf '#!/bin/bash\nexec /opt/pipeline/scripts/env.sh env -C "$PWD" %s "$@"\n' $tool > /usr/local/bin/$tool && chmod 755 /usr/local/bin/$tool; \
     done \

@@ -1,7 +1,7 @@
 """Makes the class archives (AppCDS) that let the JVMs start faster: kafka.jsa, hdfs.jsa and spark.jsa beside the jars.
 
-Run by: scripts/setup.sh, in the background, when there are none or when Java or a jar changed; and by the Dockerfile
-    scripts/env.sh python scripts/archives.py [kafka] [hdfs] [spark]     (all three without one)
+Run by: scripts/setup.sh, in the background, when there are none or when Java or a jar changed
+    scripts/env.sh python scripts/archives.py
 
 An archive holds the classes that conf/classes/ lists for one class path, parsed and verified. A JVM that is given one
 maps it instead of reading the jars; one that does not accept it (another Java, another jar) starts as without.
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     with open(JARS / "archives.lock", "w") as lock:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for each in sys.argv[1:] or ("kafka", "hdfs", "spark"):
+            for each in ("kafka", "hdfs", "spark"):
                 try:
                     make(each)
                 except (OSError, StopIteration, Py4JError, RuntimeError, subprocess.TimeoutExpired) as error:
