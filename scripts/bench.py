@@ -381,7 +381,13 @@ def main():
         raise feed.Failure(f"{len(broken)} runs of rivals failed", "; ".join(broken), "their output is above; mend the script in bench/; then again: make bench")
 
 
+def interrupted(number, _):
+    print(f"interrupted by {signal.Signals(number).name}: stopping the bench's stack; bench/results.md holds the parts that were finished", file=sys.stderr, flush=True)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, interrupted)
     with feed.report_failures():
         main()
