@@ -583,6 +583,15 @@ def tables_of(feed):
     return {table: feed.stack.table(feed.topic, table) for table in TABLES}
 
 
+def wait_until_idle(process):
+    """Until it uses hardly any CPU for a second."""
+    limit, used = time.monotonic() + 60, -1
+    while (now := sum(process.cpu_times()[:2])) > used + 0.1:
+        assert time.monotonic() < limit, f"still busy: {process}"
+        used = now
+        time.sleep(1)
+
+
 @pytest.mark.timeout(1800)
 def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
     """The DataNode dies between Spark's plan of a batch and the first file that the batch reads in Python: Spark knows of
@@ -593,6 +602,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
         landing = Landing(feed)
         assert landing.wait_for("planned")
         landing.python.suspend()
+        wait_until_idle(landing.jvm)  # it has read back its plan, and waits for Python
         datanode = psutil.Process(stack.service_pids()["datanode"])
         datanode.kill()
         psutil.wait_procs([datanode], timeout=60)
