@@ -71,17 +71,14 @@ def session(name, messages):
     """The Spark session of this process, by the rendered spark-defaults.conf, for about so many messages. What the JVM says
     goes to Spark's log. Any thread may call it: a session takes seconds to start, and there is other work meanwhile."""
     with _launching:
-        quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
         if SparkContext._gateway is None:
+            quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
             path = os.path.join(feed.RUN_DIR, "logs", "spark.log")
             with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
                 SparkContext._ensure_initialized(gateway=launch_gateway(SparkConf(loadDefaults=False).setAll(quick.items()), {"stderr": log}))
             # Py4J's threads print traces of their own when the JVM goes away; feed.report_failures says it in words.
             sys.stderr = open(path, "a", buffering=1)
-        builder = SparkSession.builder.appName(name)
-        for option, value in quick.items():
-            builder = builder.config(option, value)
-        return builder.getOrCreate()
+        return SparkSession.builder.appName(name).getOrCreate()
 
 
 def cause(error):
