@@ -18,11 +18,12 @@ import traceback
 
 import deltalake
 import hdfs_native
-import kafka_client
 from deltalake.exceptions import TableNotFoundError
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+import kafka_client
+import message
 from printable import printable
 
 KAFKA, HDFS, TOPIC, WAREHOUSE, RUN_DIR = (os.environ[name] for name in ("KAFKA", "HDFS", "TOPIC", "WAREHOUSE", "RUN_DIR"))
@@ -52,7 +53,7 @@ def log_trace():
 
 
 def cause(error):
-    """What an exception comes down to, in one line: Java's last cause, where there is one."""
+    """What an exception comes down to, in one line: Java's last cause, or what ends the trace of a Python worker, where there is one."""
     text = str(error).strip().replace("\\n", "\n")  # hdfs-native hands Java's trace on as one line
     text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own words
     # hdfs-native names a DataNode by all that is known of it, in a thousand characters: its address is enough.
@@ -61,7 +62,7 @@ def cause(error):
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")] or [""]
     if "Generic" in lines[0]:  # delta-rs says what it is in the lines that follow
         lines = [": ".join(lines[:3])]
-    line = causes[-1] if causes else f"{type(error).__name__}: {lines[0]}"
+    line = causes[-1] if causes else lines[-1] if "Traceback (most recent call last):" in text else f"{type(error).__name__}: {lines[0]}"
     return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
 
 
@@ -104,7 +105,19 @@ def the_only_one():
         lock.truncate(0)
         lock.write(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}")
         lock.flush()
+        delete_interrupted_commits()
         yield
+
+
+def delete_interrupted_commits():
+    """What a commit that was cut off has left in a table's log, half written: until HDFS has found out that nobody writes it
+    any more, it refuses the same name to the commit that comes next."""
+    client = hdfs()
+    for table in message.TABLES:
+        log = table_path(f"{table}/_delta_log").removeprefix(HDFS)
+        for file in client.list_status(log) if exists(log) else ():
+            if ".tmp." in file.path:
+                client.delete(file.path)
 
 
 def table_path(table, topic=None):

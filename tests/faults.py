@@ -849,8 +849,7 @@ def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
         stack.make("setup")
         leave.callback(stack.make, "clean", YES=1)
         storage.mkdir(exist_ok=True)
-        # HDFS wants 1.2 GB to be free before it takes a block.
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400m", "tmpfs", storage], capture_output=True).returncode == 0
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1000m", "tmpfs", storage], capture_output=True).returncode == 0
         if mounted:
             leave.callback(subprocess.run, ["umount", storage], check=True)
         leave.callback(stack.make, "down")
@@ -868,7 +867,7 @@ def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
                     while True:
                         filler.write(b"0" * 2**20)
                         filler.flush()
-                say("  the disk is full: a file system of 1,400 MB in memory, mounted as the run folder's storage, filled to its last byte")
+                say("  the disk is full: a file system of 1,000 MB in memory, mounted as the run folder's storage, filled to its last byte")
             else:
                 limit_files(4096)
                 say("  the disk is full: nothing can be mounted here, so the servers are forbidden to write beyond the first 4 kB of any file (RLIMIT_FSIZE)")
