@@ -50,10 +50,9 @@ def main():
     import feed
     import land
     import query
-    import tables
     import verify
     with feed.report_failures():
-        threading.Thread(target=tables.session, args=["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE], daemon=True).start()
+        threading.Thread(target=land.session, args=["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE], daemon=True).start()
         run("topic", "scripts/topic.sh")
         before = feed.end_offsets(), feed.landed_offsets()
         run("publish", "scripts/publish.sh")

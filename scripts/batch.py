@@ -8,6 +8,7 @@ to no table: a batch that was interrupted is simply done again.
 The shape of what goes in: kafka_partition int, kafka_offset bigint, kafka_timestamp timestamp, key binary, value binary.
 """
 import bisect
+import concurrent.futures
 import json
 import time
 import uuid
@@ -56,6 +57,12 @@ class Repeats:
             return "accepted", None
         _, its_hash, its_position = first
         return ("duplicate", f"duplicate_of: {its_position}") if its_hash == content_hash else ("rejected", f"conflicts_with: {its_position}")
+
+
+def at_once(function, values):
+    """The results of calling the function with each of the values, in threads: HDFS lets each new file wait for half a second."""
+    with concurrent.futures.ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(function, values))
 
 
 # --- in Spark's workers --------------------------------------------------------------------------
@@ -121,7 +128,12 @@ class Writing:
         self.files = {table: TableFile(client, folder, table) for table in TABLES}
 
     def close(self):
-        return [closed for file in self.files.values() if (closed := file.close())]
+        return [closed for closed in at_once(TableFile.close, self.files.values()) if closed]
+
+
+def nothing(_):
+    """A function for DataFrame.mapInArrow: its task starts a worker, which imports this module, and no more."""
+    return iter(())
 
 
 def write(hdfs, folder, accepted, ranks=None):
@@ -190,15 +202,6 @@ def unpacked(result):
 
 
 # --- in the driver -------------------------------------------------------------------------------
-
-def ship(spark):
-    """To Spark's workers, which import these."""
-    import message
-    import verdict
-    for module in (message, verdict, rows):
-        spark.sparkContext.addPyFile(module.__file__)
-    spark.sparkContext.addPyFile(__file__)
-
 
 def resolve(judged, earlier):
     """The final verdicts of all records of a batch, in the order of `judged`: -> (status, reason), two lists.

@@ -317,6 +317,9 @@ def plots():
                 line(memory_axes, sizes, runs, lambda run: run.peak / 1e6, **style)
             time_axes.set(xscale="log", yscale="log", xlabel="messages (logarithmic)", ylabel="wall seconds (logarithmic)")
             memory_axes.set(xscale="log", xlabel="messages (logarithmic)", ylabel="peak memory, MB", ylim=(0, None))
+            for axes in time_axes, memory_axes:
+                axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES])
+                axes.minorticks_off()
             time_axes.figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=8)
         yield "time_and_memory", title
     landed = [size for size in (0, *SIZES) if (new_on(size), NEW) in results]

@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import math
 import os
+import threading
 import time
 
 import deltalake
@@ -25,7 +26,9 @@ import batch
 import feed
 import kafka_client
 import message
+import rows
 import tables
+import verdict
 
 # At most so many: what the driver keeps of a batch is about 200 bytes a message, and a batch that is interrupted is done again.
 MESSAGES_A_BATCH = 100_000
@@ -65,10 +68,11 @@ def check_topic(landed):
 
 def create_tables(topic_id):
     """Creates the tables that are missing, empty."""
-    for name in message.TABLES:
+    def create(name):
         if feed.open_table(name) is None:
             deltalake.DeltaTable.create(feed.table_path(name), tables.delta_schema(name), mode="ignore",
                                         configuration={feed.TOPIC_ID: topic_id}, raise_if_key_not_exists=False)
+    batch.at_once(create, message.TABLES)
 
 
 class Landing:
@@ -91,14 +95,28 @@ class Landing:
         earlier = batch.accepted_before(self.tables["attempts"], keen_ids, {partition: first for partition, (first, _) in spans.items()})
         status, reason = batch.resolve(judged, earlier)
         files = batch.correct_files(feed.HDFS, FOLDER, parts, status, reason)
-        for table, delta in self.tables.items():
-            committed = delta.transaction_version(self.query_id)
+
+        def commit(table):
+            committed = self.tables[table].transaction_version(self.query_id)
             if committed is None or committed < batch_id:
-                batch.commit(table, delta, files, transactions=[Transaction(self.query_id, batch_id)])
+                batch.commit(table, self.tables[table], files, transactions=[Transaction(self.query_id, batch_id)])
+        batch.at_once(commit, ["options", "questions"])
+        commit("attempts")
+        commit("messages")
         self.accepted = {keen_id: (content_hash, f"{partition}-{offset}") for keen_id, content_hash, partition, offset, its_status in zip(
             *(judged[name].to_pylist() for name in ("keen_id", "content_hash", "kafka_partition", "kafka_offset")), status, strict=True) if its_status == "accepted"}
         shown = ", ".join(f"{partition}: {first}-{last}" for partition, (first, last) in sorted(spans.items()))
         print(f"{batch_id:>5}  {shown:<28} {status.count('accepted'):>9,} {status.count('duplicate'):>10,} {status.count('rejected'):>9,} {time.monotonic() - begin:>8.1f}", flush=True)
+
+
+def session(name="land", messages=0):
+    """tables.session, for workers that have these modules. The first worker starts while there is other work, since that
+    takes as long as some thousand messages. (0 messages: the JVM only hands records on, however many.)"""
+    spark = tables.session(name, messages)
+    for module in (message, verdict, rows, batch):
+        spark.sparkContext.addPyFile(module.__file__)
+    threading.Thread(target=spark.range(0, 1, 1, 1).mapInArrow(batch.nothing, batch.RESULT).collect, daemon=True).start()
+    return spark
 
 
 def query_id_of(checkpoint):
@@ -161,7 +179,7 @@ def land():
         feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)
     try:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            starting = pool.submit(tables.session, "land", 0)  # 0: the JVM only hands records on, however many
+            starting = pool.submit(session)
             create_tables(topic_id)
         stream(starting.result(), landed or {}, ends, expired)
     except Exception as error:  # a server that went away, a full disk, a JVM that was killed: whatever it was, the tables stand it
@@ -184,7 +202,6 @@ def land():
 
 def stream(spark, landed, ends, expired):
     """Lands what lies behind `landed`, up to the topic's end as it is now."""
-    batch.ship(spark)
     if expired:  # the checkpoint knows only to go on where it was
         feed.hdfs().delete(CHECKPOINT.removeprefix(feed.HDFS), recursive=True)
     if query_id_of(CHECKPOINT) is None and feed.open_table("options").version() > 0:

@@ -63,8 +63,7 @@ def rebuild():
     old = batch.read(delta.to_pyarrow_dataset(), ["kafka_partition", "kafka_offset", *VERDICT])
     attempts = batch.read(feed.open_table("attempts").to_pyarrow_dataset(), ["keen_id", "kafka_partition", "kafka_offset", "content_hash"])
 
-    spark = tables.session("reprocess", 0)
-    batch.ship(spark)
+    spark = land.session("reprocess")
     records = spark.read.format("delta").option("versionAsOf", delta.version()).load(feed.table_path("messages")).select(*batch.RECORD)
     parts = batch.write_files(records, feed.HDFS, land.FOLDER, {}, ranks_of(attempts, old))
     judged = pa.concat_tables(judged for _, judged in parts)

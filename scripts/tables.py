@@ -60,10 +60,10 @@ def add_columns():
 
 
 # Up to here a session's time is mostly the JVM warming up: the quick compiler, the simple collector and plans that are
-# interpreted and not revised on the way then win; with more to do, the thorough ones.
+# interpreted, not shared out and not revised on the way then win; with more to do, the thorough ones.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
 QUICK = {"spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC", "spark.sql.adaptive.enabled": "false",
-         "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+         "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.shuffle.partitions": "1"}
 _launching = threading.Lock()
 
 
