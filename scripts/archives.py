@@ -24,6 +24,7 @@ from pyspark.java_gateway import launch_gateway
 JARS = pathlib.Path(os.environ["JARS"])
 LISTS = pathlib.Path(os.environ["ROOT"]) / "conf" / "classes"
 LIMIT_S = 900
+TRIES = 3  # now and then a JVM cannot map Java's own archive at its address, and then it writes none
 
 
 def spark_driver(option):
@@ -63,7 +64,7 @@ def make(kind):
         print(f"{archive}: {archive.stat().st_size >> 20} MB, {missing} of the listed classes are not in this Java or these jars", flush=True)
     else:
         new.unlink(missing_ok=True)
-        print(f"no {archive}: java exited with {process.returncode}", flush=True)
+        raise subprocess.CalledProcessError(process.returncode, process.args)
 
 
 if __name__ == "__main__":
@@ -73,10 +74,12 @@ if __name__ == "__main__":
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for each in ("kafka", "hdfs", "spark"):
-                try:
-                    make(each)
-                except (OSError, StopIteration, Py4JError, RuntimeError, subprocess.TimeoutExpired) as error:
-                    print(f"no {each}.jsa: {error!r}", file=sys.stderr, flush=True)
+                for _ in range(TRIES):
+                    try:
+                        make(each)
+                        break
+                    except (OSError, StopIteration, Py4JError, RuntimeError, subprocess.SubprocessError) as error:
+                        print(f"no {each}.jsa: {error!r}", file=sys.stderr, flush=True)
             # What they were made for, also when one could not be made: setup.sh does not try it again with each command.
             made_for = JARS / "archives.new"
             sizes = subprocess.run("wc -c ./*.jsa 2>/dev/null", shell=True, cwd=JARS, text=True, stdout=subprocess.PIPE).stdout

@@ -123,7 +123,7 @@ def measure_sizes(ours, old):
         for number, (what, command) in itertools.product(range(RUNS), CONTENDERS.items()):
             if what == OLD and (size != BASE or not old) or what == ONE_CORE and (size != BASE or not shutil.which("taskset")):
                 continue
-            if size > BASE and number and what != OURS:  # a rival at the large size: once
+            if size > BASE and number:  # the large size: once
                 continue
             if command == LAND:
                 ours.remove_feed(topic)
@@ -338,11 +338,10 @@ def plots():
 # --- from start to end ----------------------------------------------------------------------------
 
 def check_out(old):
-    """The baseline's files, with our jars and packages where its set-up accepts them."""
+    """The baseline's files, with our packages where its set-up accepts them."""
     old.root.mkdir()
     with subprocess.Popen(["git", "archive", BASELINE], cwd=ROOT, stdout=subprocess.PIPE) as archive:
         subprocess.run(["tar", "-x", "-C", old.root], stdin=archive.stdout, check=True)
-    shutil.copytree(os.environ["JARS"], old.root / ".run/jars")
     (old.root / ".venv").symlink_to(os.environ["VENV"])
 
 

@@ -40,8 +40,6 @@ STORAGE = RUN_DIR / "storage"
 CONF = RUN_DIR / "conf"
 JARS = pathlib.Path(os.environ["JARS"])
 FORMATTED = {"kafka": STORAGE / "kafka", "namenode": STORAGE / "hdfs" / "name"}  # the DataNode makes its own
-# HDFS takes its web pages from src/main/webapps of the folder that it runs in, and unpacks them from its jar, which takes seconds, when there are none.
-FOLDERS = {"namenode": JARS / "hdfs", "datanode": JARS / "hdfs"}
 LOCAL = os.environ["STACK"] == "local"
 START_LIMIT_S = 90
 FIND_LIMIT_S = 30
@@ -88,7 +86,7 @@ class Service:
             # pid could not be noted, and none would find.
             self.child = subprocess.Popen(
                 ["sh", "-c", 'read -r _ && exec "$@" < /dev/null', "sh", *self.command], stdin=subprocess.PIPE, stdout=log, stderr=log,
-                start_new_session=True, cwd=FOLDERS.get(self.name), env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
+                start_new_session=True, env=os.environ | {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap})
         with self.child.stdin as go:
             write_atomically(self.pid_file, " ".join(map(str, [self.child.pid, *self.ports])))
             go.write(b"the pid is noted\n")
@@ -290,7 +288,6 @@ def serve(name):
     format_storage(name)
     command, heap = SERVERS[name]
     os.environ.update(JAVA_TOOL_LOG="log4j2.properties", JAVA_TOOL_OPTS=heap)
-    os.chdir(FOLDERS.get(name, "."))
     os.execvp(command[0], command)
 
 
