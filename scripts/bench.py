@@ -338,11 +338,10 @@ def plots():
 # --- from start to end ----------------------------------------------------------------------------
 
 def check_out(old):
-    """The baseline's files, with our packages where its set-up accepts them."""
+    """The baseline's files; it sets itself up."""
     old.root.mkdir()
     with subprocess.Popen(["git", "archive", BASELINE], cwd=ROOT, stdout=subprocess.PIPE) as archive:
         subprocess.run(["tar", "-x", "-C", old.root], stdin=archive.stdout, check=True)
-    (old.root / ".venv").symlink_to(os.environ["VENV"])
 
 
 def make_messages(ours):

@@ -99,9 +99,9 @@ def measure(command, folder, environment):
     return Run(result["wall"], own.ru_utime + own.ru_stime + orphans, usage.peak, lines), child.returncode
 
 
-def failure(command, run, code):
+def failure(command, run, code, logs):
     print("\n".join(f"    {line[:300]}" for _, line in run.lines[-20:]), file=sys.stderr)
-    return feed.Failure(f"{' '.join(map(str, command))} ended with {code}", "the end of its output is above", "try that step alone, without the bench; then again: make bench")
+    return feed.Failure(f"{' '.join(map(str, command))} ended with {code}", f"the end of its output is above; the logs are kept in {logs}", "try that step alone, without the bench; then again: make bench")
 
 
 class Side:
@@ -121,7 +121,10 @@ class Side:
         environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
         run, code = measure(command, self.root, environment | self.knobs | {name: str(value) for name, value in knobs.items()})
         if code:
-            raise failure(command, run, code)
+            kept = pathlib.Path(os.environ["RUN_DIR"]) / "logs" / "bench"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(self.run_dir / "logs", kept)
+            raise failure(command, run, code, kept)
         return run
 
     def make(self, target, **knobs):
