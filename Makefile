@@ -1,8 +1,9 @@
 # A pipeline for assessment attempts: Kafka -> Spark -> HDFS, one target a step, one script a target.
 # `make` alone explains itself.
 
-SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
+SHELL := /bin/sh
+.SHELLFLAGS := scripts/own_environment.sh bash -euo pipefail -c
+.NOTPARALLEL: # each step needs what the one before it has made, whatever -j says
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -11,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 # The course's name for its topic; also the database and the HDFS folder that the feed lands in. Names that begin with synthetic are for invented data.
 TOPIC ?= assessments
-# The course's file: a JSON array, or one JSON object a line.
+# The course's file: a JSON array, or JSON objects, one a line; also compressed by gzip.
 DATA ?= data/assessment-attempts-20180128-121051-nested.json
 # The course's link, as the assignment gives it; several are tried in order, file:///path works.
 DATA_URL ?= https://goo.gl/ME6hjp

@@ -94,7 +94,7 @@ def environment(folder):
             raise Failure(f"{name} is set to {os.environ[name]}", "the report is that of a stack with every knob at its default", "unset it, then again")
     env = {name: value for name, value in os.environ.items() if name != "DATA_URL"}  # the file is there already
     return env | knobs | {
-        "HOME": str(folder / "home"),  # the histories are this session's alone
+        "HOME": str(folder / "home"), "USER_HOME": str(folder / "home"),  # the histories are this session's alone
         "KNOB_ORIGINS": os.environ["KNOB_ORIGINS"].replace("=command_line", "=file").replace("=environment", "=file"),
         "PYTHONPATH": "scripts", "PYTHONUNBUFFERED": "1"}
 

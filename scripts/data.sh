@@ -24,6 +24,7 @@ if [ -n "$SYNTHETIC" ]; then
 fi
 
 if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi # a folder of messages, for make validate
+[ ! -d "$DATA" ] || die 1 "$DATA is a folder" "DATA names the file that is wanted" "name a file in it: make data DATA=$(quoted "${DATA%/}")/assessments.json"
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
   if [ -f "$DATA.truth.json" ]; then echo "$DATA is there (SYNTHETIC)"; exit; fi

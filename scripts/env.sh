@@ -5,7 +5,8 @@
 #        scripts/env.sh --check                 (the knobs only)
 #        With STACK=docker the command runs in a container of docker-compose.yml (scripts/docker.sh).
 set -euo pipefail
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+[ -n "${OWN_ENVIRONMENT:-}${PIPELINE_INSTALLED:-}" ] || exec "$(dirname -- "$0")/own_environment.sh" bash "$0" "$@"
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
 . "$ROOT/scripts/lib.sh"
 case ${1:-} in ''|-h|--help) help_from_header "$0"; exit 2 ;; esac
 if [ -z "${KNOB_ORIGINS:-}" ]; then # not started by make, as in a container: the knobs' defaults stand in the Makefile all the same
@@ -27,8 +28,8 @@ whole='^[1-9][0-9]{0,8}$' flag='^1?$'
 LC_ALL=C
 check STACK '^(local|docker|cluster)$' 'local, docker or cluster'
 check TOPIC '^[a-z][a-z0-9_]{0,99}$' 'lower-case letters, digits and _, first a letter: a plain name in Kafka, HDFS and SQL alike'
-check DATA '^[^[:cntrl:]]+$' "a file's path"
-check BACKUP '^[^[:cntrl:]]*$' "a file's path"
+check DATA '^[^~[:cntrl:]][^[:cntrl:]]*$' "a file's path"
+check BACKUP '^([^~[:cntrl:]][^[:cntrl:]]*)?$' "a file's path"
 check DATA_URL '^[^[:cntrl:]]*$' 'addresses with blanks between them'
 check SYNTHETIC '^([1-9][0-9]{0,8})?$' 'a whole number, 1 to 999999999'
 check SEED '^[0-9]{1,9}$' 'a whole number'
@@ -55,6 +56,10 @@ unset LC_ALL
 [[ $ROOT =~ ^[A-Za-z0-9_./+@=-]+$ ]] || die 2 "this project lies in $(printf %q "$ROOT")" \
   "Java class paths cannot hold blanks and signs" "move it to a path of letters, digits and . _ -"
 
+if [ "$STACK" != docker ] && [ -z "${PIPELINE_INSTALLED:-}" ] && ! id -un >/dev/null 2>&1; then
+  die 2 "the user number $(id -u) has no name on this machine" "Hadoop and Spark ask the system for it, and stop without one" \
+    "give it one, as root: useradd --uid $(id -u) --no-create-home pipeline; in a container: run it as a user that its image knows"
+fi
 if [ "$CLUSTER" = 1 ]; then
   [ "$STACK" = docker ] || die 2 "CLUSTER is 1, and STACK is $STACK" "the cluster is one of containers" "type: make all STACK=docker CLUSTER=1"
   # Three of each, so what is not set is three copies, and a partition for each broker.
@@ -72,6 +77,7 @@ export CLIENT_CONF
 [ "$1" != --check ] || exit 0
 
 cd "$ROOT"
+[ ! -d "$BACKUP" ] || die 2 "BACKUP is $BACKUP, a folder" "it names the file that backup writes and restore reads" "type: BACKUP=$(quoted "${BACKUP%/}/$TOPIC.tar")"
 [[ $RUN_DIR = /* ]] || RUN_DIR=$ROOT/${RUN_DIR#./}
 export RUN_DIR ROOT
 
@@ -89,6 +95,10 @@ fi
 case $STACK in
   local) # processes of this machine, reachable from nowhere else
     STACK_KNOBS=''
+    unset HADOOP_USER_NAME # of another cluster; who starts the servers here is their owner
+    # Hadoop looks up the name of the machine it runs on. Where nobody knows that (a laptop away from its network), a file of
+    # ours does; Java then asks nobody else.
+    if command -v getent >/dev/null && ! timeout 5 getent ahosts "$HOSTNAME" >/dev/null; then export HOSTS_FILE=$RUN_DIR/conf/hosts; fi
     export KAFKA_NODE_ID=1 KAFKA_CONTROLLERS=127.0.0.1:$CONTROLLER_PORT KAFKA_COPIES=1 KAFKA_MIN_COPIES=1
     export KAFKA_LISTENERS=INSIDE://127.0.0.1:$KAFKA_PORT,CONTROLLER://127.0.0.1:$CONTROLLER_PORT
     export KAFKA_ADVERTISED=$KAFKA_LISTENERS
@@ -112,11 +122,10 @@ export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
-unset SPARK_HOME HADOOP_HOME PYTHONPATH PYTHONSTARTUP
+unset JAVA_TOOL_OPTIONS # it was for set-up
 export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop
 # Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, ahead of Spark's jars, and
 # the JVM takes no class archive (scripts/archives.py) whose class path has a folder in it.
-unset SPARK_CONF_DIR
 export SPARK_SETTINGS=$RUN_DIR/conf/spark/spark-defaults.conf
 export PYSPARK_SUBMIT_ARGS="--properties-file $SPARK_SETTINGS pyspark-shell"
 SPARK_SUBMIT_OPTS=-Dlog4j2.configurationFile=$RUN_DIR/conf/spark/log4j2.properties
@@ -134,6 +143,12 @@ fi
 
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
+if [ -z "${PIPELINE_INSTALLED:-}" ]; then
+  # No tool finds settings in this home folder. A session that keeps a history keeps it in the user's own.
+  mkdir -p "$RUN_DIR/home"
+  case $1 in pyspark|spark-sql|scripts/shell.sh) [ ! -w "${USER_HOME:-/nowhere}" ] || HOME=$USER_HOME ;; esac
+  export HOME=${HOME:-$RUN_DIR/home}
+fi
 # What Spark and Java spill and unpack lies below the run folder, by the command's pid; what killed ones left is removed here.
 # (A container takes its own away.) Where the disk is full, it has to be the system's /tmp.
 if [ -z "${PIPELINE_INSTALLED:-}" ]; then
@@ -143,6 +158,7 @@ if [ -z "${PIPELINE_INSTALLED:-}" ]; then
     SPARK_SUBMIT_OPTS+=" -Djava.io.tmpdir=$RUN_DIR/tmp/$$"
   fi
 fi
+[ -z "${HOSTS_FILE:-}" ] || SPARK_SUBMIT_OPTS+=" -Djdk.net.hosts.file=$HOSTS_FILE"
 export SPARK_SUBMIT_OPTS SPARK_LAUNCHER_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' # the JVM that works out the driver's command
 jars=("$JARS"/spark/*.jar)
 # The driver has the connectors on its class path; executors that are not in its process fetch them from it.
@@ -156,6 +172,7 @@ SPARK_CLASSPATH=$(IFS=:; echo "${jars[*]}") SPARK_JARS=''
 write() { # FILE TEXT
   [ -f "$1" ] && [ "$2" = "$(<"$1")" ] || { printf '%s\n' "$2" > "$1.$$" && mv "$1.$$" "$1"; }
 }
+[ -z "${HOSTS_FILE:-}" ] || write "$HOSTS_FILE" "127.0.0.1 localhost $HOSTNAME"
 for template in conf/{kafka,hadoop,spark}/*; do
   rendered=$(<"$template")
   for name in RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES \

@@ -4,6 +4,7 @@
 #          What is in place is left alone, and then no network is needed.
 # Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, .run without; with STACK=docker it is the image that is built)
 set -euo pipefail
+unset CDPATH # for whoever runs this by hand
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
@@ -11,6 +12,8 @@ case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 quiet=${1:-}
 run_dir=${RUN_DIR:-.run}
 (umask 077; mkdir -p "$run_dir") || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
+[ -w "$run_dir" ] && [ -x "$run_dir" ] || die 1 "the run folder $run_dir is not yours to write in" "you are $(id -un 2>/dev/null || id -u), its owner is $(stat -c %U "$run_dir" 2>/dev/null || ls -ld "$run_dir")" \
+  "take it over: sudo chown -R $(id -u):$(id -g) $(quoted "$run_dir"); or choose another: RUN_DIR=.run-2"
 run_dir=$(cd "$run_dir" && pwd)
 if [ ! -f "$run_dir/run-folder" ]; then
   # make clean removes what is marked here: never a folder that holds something of somebody else.
@@ -20,7 +23,19 @@ if [ ! -f "$run_dir/run-folder" ]; then
 fi
 [ "${STACK:-local}" != docker ] || exec scripts/docker.sh setup
 
+USER_HOME=${USER_HOME-${HOME:-}}
+mkdir -p "$run_dir/home"
+export HOME=$run_dir/home # no tool finds settings there that were made for other work
+
 say() { printf 'setup: %s\n' "$*" >&2; }
+
+# needs MB WHAT: what is about to be put here, when there is room for it.
+needs() {
+  local free
+  free=$(df -Pk . | awk 'NR == 2 {print int($4 / 1000)}')
+  [ "$free" -ge "$1" ] || die 1 "the disk is too full for $2: $free MB are free, $1 MB are needed" "$(df -Pk . | awk 'NR == 2 {print "it is " $1 ", mounted at " $6}')" \
+    "make room there, or clone to another disk; then again: make setup"
+}
 
 # --- Java and the system's tools ---------------------------------------------------------------
 
@@ -105,10 +120,19 @@ trap 'exit 130' INT TERM
 wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $(cd .venv 2>/dev/null && pwd -P || echo "$(pwd -P)/.venv")"
 if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
   say "Python packages into .venv (about 1 GB unpacked, one to two minutes)"
+  needs 1500 "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
   [ ! -d .venv ] || { rm -rf .venv.old; mv .venv .venv.old; }
   trap 'rm -rf .venv; [ ! -d .venv.old ] || mv .venv.old .venv' EXIT
   python3 -m venv .venv
+  # Of pip's settings, this machine's and the user's, only those that say where packages come from.
+  while read -r name value; do
+    [ -n "${!name:-}" ] || export "$name=$value"
+  done < <(HOME=$USER_HOME .venv/bin/pip config list 2>/dev/null |
+    sed -nE "s/^(global|install)\.(index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries)='(.*)'\$/\2 \3/p" |
+    sed -E 's/\\n/ /g; s/^timeout /default-timeout /' | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
+  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+  [ -z "$USER_HOME" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
   # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
   # shellcheck disable=SC2015  # die is meant for either failure
   run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt &&
@@ -137,7 +161,11 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
   else
     say "server jars into $run_dir/jars (120 MB, about a minute)"
     mkdir -p "$new"
-    "$remembered/bin/java" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+    needs 600 "the server jars"
+    # Java knows no https_proxy.
+    proxy=${https_proxy:-${HTTPS_PROXY:-}}
+    [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]] && proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}") || proxy=()
+    "$remembered/bin/java" "${proxy[@]}" -Duser.home="$HOME" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
       -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" -confs kafka hdfs spark \
       -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
       { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2

@@ -37,9 +37,9 @@ def free_ports(count):
 
 
 def clean_environment():
-    """Ours without what the make around us set."""
-    return {name: value for name, value in os.environ.items()
-            if name not in (*KNOBS, "KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV", "JAVA_HOME", "PYTHONPATH", "PYTHONSTARTUP")}
+    """The user's, without what the make around us set."""
+    ours = *KNOBS, "KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV", "OWN_ENVIRONMENT", "USER_HOME", "JAVA_HOME", "PYTHONPATH", "PYTHONSTARTUP"
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"HOME": os.environ.get("USER_HOME", "/nowhere")}
 
 
 class Stack:
