@@ -153,7 +153,9 @@ def write_records(records, writing, repeats, ranks):
     """Writes the rows of these records; -> JUDGED, a row a record."""
     partitions, offsets = records["kafka_partition"].to_numpy(), records["kafka_offset"].to_numpy()
     times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
-    rank = numpy.array([rank_of(ranks.get(partition), offset) for partition, offset in zip(partitions, offsets)], dtype=numpy.int8)
+    rank = numpy.full(len(records), LAST, dtype=numpy.int8)
+    for place, (partition, offset) in enumerate(zip(partitions, offsets)) if ranks else ():
+        rank[place] = rank_of(ranks.get(partition), offset)
     columns = {name: [] for name in ("keen_id", "content_hash", "valid", "status", "reason", "written")}
     messages, places = [], []
     for place, value in enumerate(records["value"]):

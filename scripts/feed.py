@@ -20,10 +20,12 @@ import deltalake
 import hdfs_native
 from deltalake.exceptions import TableNotFoundError
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 import kafka_client
 import message
+import records as data_file
 from printable import printable
 
 KAFKA, HDFS, TOPIC, WAREHOUSE, RUN_DIR = (os.environ[name] for name in ("KAFKA", "HDFS", "TOPIC", "WAREHOUSE", "RUN_DIR"))
@@ -71,7 +73,7 @@ def report_failures():
     """Turns exceptions into a message of three lines and a non-zero exit; the trace goes to the log."""
     try:
         yield
-    except Failure as failure:
+    except (Failure, data_file.OtherShape) as failure:
         what, why, then = failure.what, failure.why, failure.then
     except KeyboardInterrupt:
         sys.exit(130)
@@ -81,9 +83,12 @@ def report_failures():
     except Exception as error:
         log_trace()
         what = cause(error)
-        why, then = f"the whole trace: {log_path()}; Spark's own log: {RUN_DIR}/logs/spark.log", "look whether all of the stack runs: make status"
+        why = f"the whole trace: {log_path()}; Spark's own log: {RUN_DIR}/logs/spark.log"
+        then = "this was not foreseen: nothing is known that mends it; please report it, with the end of the trace"
         if isinstance(error, KafkaError):
-            what = f"Kafka at {KAFKA} does not answer as it should ({what})"
+            what, then = f"Kafka at {KAFKA} does not answer as it should ({what})", "look whether all of the stack runs: make status"
+        elif re.search("[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode", what):
+            then = "look whether all of the stack runs: make status"
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             what, then = f"the disk is full ({what})", f"free some space (df -h {RUN_DIR} shows how much there is), then again"
     else:
@@ -173,6 +178,14 @@ def topic_id(topic=None):
             if found["error_code"] == 0:
                 return str(found["topic_id"])
     return None
+
+
+def topic_settings(topic=None):
+    """{name: value} of the topic's own settings, those that differ from the broker's."""
+    topic = topic or TOPIC
+    with contextlib.closing(kafka_admin()) as admin:
+        found = patiently(lambda: admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]))
+    return {name: setting["value"] for of_topic in found.values() for name, setting in of_topic.get(topic, {}).items()}
 
 
 def _partitions(topic):

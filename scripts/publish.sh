@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 need_env
 
+[ ! -d "$DATA" ] || die 1 "$DATA is a folder" "what is published is one file" "name it: make publish DATA=$(quoted "$DATA")/…"
 [ -f "$DATA" ] || die 1 "there is no file $DATA" "make data could not get it, or DATA names another" \
   "type: make data; or use the synthetic data in their own feed: make publish DATA=data/synthetic.json TOPIC=synthetic"
 case $TOPIC in synthetic*) invented_feed=1 ;; *) invented_feed= ;; esac
@@ -20,6 +21,7 @@ elif [ ! -f "$DATA.truth.json" ] && [ -n "$invented_feed" ]; then
   die 1 "$TOPIC is a feed for invented data, and $DATA is none" "feeds whose name begins with synthetic are for files that make data SYNTHETIC=… made" \
     "choose another name: make publish DATA=$(quoted "$DATA") TOPIC=…"
 fi
+python scripts/records.py --check "$DATA" || exit 1
 
 if [ "$FORCE" != 1 ]; then
   state=$(python scripts/file_in_topic.py)
