@@ -27,6 +27,7 @@ import hdfs_native
 import numpy
 import pyarrow.compute as pc
 from kafka import KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
 import feed
 import kafka_client
@@ -36,6 +37,7 @@ FOLDER = feed.table_path("")[:-1].removeprefix(feed.HDFS)
 UNPACKED = f"{feed.WAREHOUSE}/_restore_{feed.TOPIC}"  # no topic's name begins so
 CHUNK = 4 * 2**20
 RECORDS_A_SLICE = 10_000
+KAFKA_LIMIT, OVERHEAD = 2**20 + 12, 4096  # bytes: Kafka's own max.message.bytes, and what a batch has beside its record
 KNOB = "" if feed.TOPIC == "assessments" else f" TOPIC={feed.TOPIC}"
 
 
@@ -65,13 +67,13 @@ def progress(total, verb, unit="MB", scale=1e6):
     return more
 
 
-def partitions_and_ends():
-    """{partition: end} of the topic, or None when Kafka is not there to be asked: a backup can do without."""
+def ends_and_settings():
+    """({partition: end}, the topic's own settings), or (None, {}) when Kafka is not there to be asked: a backup can do without."""
     try:
         with contextlib.closing(feed.kafka_admin(3)):
-            return feed.end_offsets()
+            return feed.end_offsets(), feed.topic_settings()
     except Exception:
-        return None
+        return None, {}
 
 
 def add(archive, name, data):
@@ -89,7 +91,7 @@ def backup(path):
         raise feed.Failure(f"a make reprocess of feed {feed.TOPIC} was cut off", f"{FOLDER}/_reprocess is there", f"finish it first: make reprocess{KNOB}")
     if os.path.exists(path) and read_manifest(path)["feed"] != feed.TOPIC:
         raise feed.Failure(f"{path} is a backup of another feed", f"of {read_manifest(path)['feed']}", f"name another file: make backup{KNOB} BACKUP=…")
-    ends = partitions_and_ends()
+    ends, settings = ends_and_settings()
     ahead = sum(end - landed.get(partition, 0) for partition, end in (ends or {}).items())
     if ahead > 0:
         print(f"note: {ahead:,} records of topic {feed.TOPIC} are not landed yet, and so not in the backup (make land{KNOB} first takes them in)")
@@ -97,7 +99,8 @@ def backup(path):
     total = sum(size for _, size in files)
     manifest = {"format": FORMAT, "feed": feed.TOPIC, "topic_id": feed.open_table("messages").metadata().configuration[feed.TOPIC_ID],
                 "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "partitions": len(ends) if ends else max(landed, default=0) + 1, "landed": {str(partition): end for partition, end in sorted(landed.items())},
+                "partitions": len(ends) if ends else max(landed, default=0) + 1, "topic_settings": settings,
+                "landed": {str(partition): end for partition, end in sorted(landed.items())},
                 "files": {name.removeprefix(FOLDER + "/"): size for name, size in files}}
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     more, sums = progress(total, "written"), []
@@ -191,6 +194,12 @@ def holes_end(ledger, partition, end):
     return 0 if len(offsets) == end else int(numpy.setdiff1d(numpy.arange(end), offsets).max()) + 1
 
 
+def largest_record(ledger):
+    """Bytes of the largest record of the ledger, with its key."""
+    sizes = (pc.add(pc.fill_null(pc.binary_length(batch["value"]), 0), pc.fill_null(pc.binary_length(batch["key"]), 0)) for batch in ledger.scanner(columns=["key", "value"], batch_size=RECORDS_A_SLICE).to_reader())
+    return max((pc.max(size).as_py() or 0 for size in sizes), default=0)
+
+
 def other_topic(why):
     raise feed.Failure(f"topic {feed.TOPIC} on {feed.KAFKA} holds other records than the backup", why,
                        f"nothing was restored: restore into another stack (RUN_DIR, KAFKA, HDFS); or delete the topic: make shell, then: kafka-topics --delete --topic {feed.TOPIC} --bootstrap-server {feed.KAFKA}")
@@ -211,9 +220,12 @@ def send_again(manifest):
     landed = {int(partition): end for partition, end in manifest["landed"].items()}
     ledger = deltalake.DeltaTable(f"{feed.HDFS}{UNPACKED}/messages").to_pyarrow_dataset()
     holes = {partition: holes_end(ledger, partition, end) for partition, end in landed.items()}
+    limit = max(KAFKA_LIMIT, largest_record(ledger) + OVERHEAD)
     with contextlib.closing(feed.kafka_admin()) as admin:
         if feed.topic_id() is None:  # as make topic makes it; the partitions are the feed's
-            admin.create_topics({feed.TOPIC: {"num_partitions": manifest["partitions"], "replication_factor": int(os.environ["REPLICATION"]), "configs": {"retention.ms": "-1"}}}, wait_for_metadata=True)
+            # Each record keeps its own time, and is as large as it was; what the topic's settings say beyond that comes at the end.
+            admin.create_topics({feed.TOPIC: {"num_partitions": manifest["partitions"], "replication_factor": int(os.environ["REPLICATION"]),
+                                              "configs": {"retention.ms": "-1", "max.message.bytes": str(limit), "message.timestamp.type": "CreateTime"}}}, wait_for_metadata=True)
             print(f"created topic {feed.TOPIC} with {manifest['partitions']} partition(s)")
         ends = feed.end_offsets()
         if any(partition not in ends for partition in landed):
@@ -221,7 +233,7 @@ def send_again(manifest):
         compare(ledger, holes, landed)
         total, sent = sum(max(0, end - ends[partition]) for partition, end in landed.items()), 0
         more, waiting = progress(total, "sent", "records", 1), []
-        producer = KafkaProducer(bootstrap_servers=feed.KAFKA, acks="all", enable_idempotence=True, linger_ms=20, batch_size=2**18, max_request_size=2 * 2**20, **kafka_client.for_python())
+        producer = KafkaProducer(bootstrap_servers=feed.KAFKA, acks="all", enable_idempotence=True, linger_ms=20, batch_size=2**18, max_request_size=2 * limit, **kafka_client.for_python())
 
         def settle():
             for partition, offset, future in waiting:
@@ -243,6 +255,9 @@ def send_again(manifest):
             if holes[partition] > feed.beginning_offsets()[partition]:
                 admin.delete_records({TopicPartition(feed.TOPIC, partition): holes[partition]})
         producer.close()
+        settings = {name: value for name, value in manifest.get("topic_settings", {}).items() if name != "max.message.bytes" or int(value) > limit}
+        if settings:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, feed.TOPIC, settings)])
     print(f"sent the ledger's records to topic {feed.TOPIC} on {feed.KAFKA}, each to its old offset: {sent:,} of {sum(landed.values()):,}{'' if sent == sum(landed.values()) else '; the others were there'}")
 
 

@@ -440,9 +440,13 @@ def status():
         find(quiet=False)
     print(f"\n{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}")
     for topic in feed.topics():
-        landed = feed.landed_offsets(topic) or {}
-        for partition, end in feed.end_offsets(topic).items():
-            print(f"{topic:<24} {partition:>9} {end:>13,} {landed.get(partition, 0):>10,} {end - landed.get(partition, 0):>10,}")
+        try:
+            landed = feed.landed_offsets(topic) or {}
+            for partition, end in feed.end_offsets(topic).items():
+                print(f"{topic:<24} {partition:>9} {end:>13,} {landed.get(partition, 0):>10,} {end - landed.get(partition, 0):>10,}")
+        except Exception as error:  # one feed's trouble must not hide the others
+            feed.log_trace()
+            print(f"{topic:<24} not known: {printable(feed.cause(error))}")
 
 
 if __name__ == "__main__":

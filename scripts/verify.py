@@ -6,11 +6,13 @@ Run by: make verify
 The tables are read by deltalake and counted by DuckDB, not by Spark: what Spark wrote is checked with other eyes,
 and an outside reader sees just this. Each table is read as it was when `attempts` was opened first.
 """
+import array
 import collections
 import json
 import os
 
 import duckdb
+import numpy
 import pyarrow.compute
 
 import feed
@@ -28,20 +30,25 @@ def one(database, sql):
 
 
 def checks(database, ends, begins):
-    """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal."""
+    """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal; and notes, as text."""
     count = {name: one(database, f"select count(*) from {name}") for name in message.TABLES}
 
     known_id = feed.open_table("messages").metadata().configuration.get(feed.TOPIC_ID)
     yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()))
 
     # 1. Every record from the first kept one to the end is in the ledger exactly once.
-    in_topic = None
+    in_topic, compacted = None, "compact" in feed.topic_settings().get("cleanup.policy", "")
     for partition in sorted(ends):
         inside = f"from messages where kafka_partition = {partition} and kafka_offset >= {begins[partition]}"
         records, in_ledger = ends[partition] - begins[partition], one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}")
         if records != in_ledger:  # an offset may hold no record: the end of a transaction. Only reading all of it tells.
-            in_topic = in_topic or collections.Counter(record.partition for record in feed.records())
-            records = in_topic[partition]
+            in_topic = in_topic or offsets_in_topic()
+            records = len(in_topic[partition])
+            if compacted:
+                landed = database.execute(f"select distinct kafka_offset {inside} and kafka_offset < {ends[partition]}").fetchnumpy()["kafka_offset"]
+                dropped = len(numpy.setdiff1d(landed, in_topic[partition]))
+                records += dropped
+                yield f"note: topic {feed.TOPIC} is compacted. Of partition {partition} Kafka has dropped {dropped:,} records after they were landed (they are in the ledger), and {ends[partition] - begins[partition] - records:,} before (they are lost; the end of a transaction counts here, too)"
         yield (f"topic = ledger, partition {partition}", "records", records, "offsets in ledger", in_ledger)
         yield (f"  and none twice, none beyond the end", "rows", one(database, f"select count(*) {inside}"), "distinct offsets", in_ledger)
 
@@ -69,6 +76,14 @@ def checks(database, ends, begins):
         select count(*) from questions left join (select keen_id, question_position, count(*) as n from options group by all) using (keen_id, question_position)
         where option_count <> coalesce(n, 0)"""))
     yield ("rows without their attempt", "wanted", 0, "found", sum(one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")))
+
+
+def offsets_in_topic():
+    """{partition: the offsets of its records}: 8 bytes each."""
+    found = collections.defaultdict(lambda: array.array("q"))
+    for record in feed.records():
+        found[record.partition].append(record.offset)
+    return collections.defaultdict(list, {partition: numpy.array(offsets) for partition, offsets in found.items()})
 
 
 def unknown_fields():
@@ -134,8 +149,10 @@ def main():
         line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
     else:
         print(f"{'file = topic':<40} not checked: there is no file {data}")
+    notes = []
     for row in checks(database, ends, begins):
-        line(*row)
+        notes.append(row) if isinstance(row, str) else line(*row)
+    print(*notes, sep="\n", end="\n" if notes else "")
     for partition, spans in sorted(feed.expired(feed.open_table("messages")).items()):
         for first, end in spans:
             print(f"note: partition {partition}, offsets {first} to {end - 1} were gone from the topic before they were landed, and skipped on demand")
