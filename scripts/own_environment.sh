@@ -5,6 +5,7 @@
 # Usage: scripts/own_environment.sh COMMAND [ARGUMENT…]     (make runs each line of a recipe by it, and scripts/env.sh itself)
 # A POSIX shell: unlike bash it reads no file that a variable names.
 case ${1:-} in ''|-h|--help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit ;; esac
+[ -z "${PIPELINE_INSTALLED:-}" ] || exec "$@" # in a container of ours: its environment is the image's
 here=$(dirname -- "$0")
 if [ ! -x "$here/env.sh" ]; then
   echo "error: the scripts are not executable" >&2
