@@ -284,7 +284,8 @@ def one_at_a_time():
 
 def serve(name):
     """Becomes this server, as a container's own process; its log is the container's."""
-    check_storage()
+    if name != "datanode":  # whose storage in a container is a volume of its own, without the NameNode's folder
+        check_storage()
     format_storage(name)
     command, heap = SERVERS[name]
     os.environ.update(JAVA_TOOL_LOG="log4j2.properties", JAVA_TOOL_OPTS=heap)
