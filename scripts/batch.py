@@ -60,7 +60,8 @@ class Repeats:
 
 
 def at_once(function, values):
-    """The results of calling the function with each of the values, in threads: HDFS lets each new file wait for half a second."""
+    """Calls the function with each value in a thread of its own; -> the results. Closing a new file in HDFS takes half a second,
+    nearly all of it waiting."""
     with concurrent.futures.ThreadPoolExecutor(len(values)) as pool:
         return list(pool.map(function, values))
 
@@ -132,7 +133,7 @@ class Writing:
 
 
 def nothing(_):
-    """A function for DataFrame.mapInArrow: its task starts a worker, which imports this module, and no more."""
+    """A no-op for DataFrame.mapInArrow: its task only starts a Python worker, which imports this module."""
     return iter(())
 
 

@@ -143,15 +143,13 @@ fi
 
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
-if [ -z "${PIPELINE_INSTALLED:-}" ]; then
-  # No tool finds settings in this home folder. A session that keeps a history keeps it in the user's own.
+if [ -z "${PIPELINE_INSTALLED:-}" ]; then # (a container has a home folder of its own, and takes what was spilled away)
+  # Tools find no settings in this home folder. Interactive sessions keep their history in the user's own.
   mkdir -p "$RUN_DIR/home"
   case $1 in pyspark|spark-sql|scripts/shell.sh) [ ! -w "${USER_HOME:-/nowhere}" ] || HOME=$USER_HOME ;; esac
   export HOME=${HOME:-$RUN_DIR/home}
-fi
-# What Spark and Java spill and unpack lies below the run folder, by the command's pid; what killed ones left is removed here.
-# (A container takes its own away.) Where the disk is full, it has to be the system's /tmp.
-if [ -z "${PIPELINE_INSTALLED:-}" ]; then
+  # What Spark and Java spill and unpack lies below the run folder, by the command's pid; what killed ones left is removed
+  # here. Where the disk is full, it has to be the system's /tmp.
   for left in "$RUN_DIR"/tmp/*; do kill -0 "${left##*/}" 2>/dev/null || [ -d "/proc/${left##*/}" ] || rm -rf "$left"; done
   if mkdir -p "$RUN_DIR/tmp/$$" 2>/dev/null; then
     export SPARK_LOCAL_DIRS=$RUN_DIR/tmp/$$

@@ -115,8 +115,8 @@ def the_only_one():
 
 
 def delete_interrupted_commits():
-    """What a commit that was cut off has left in a table's log, half written: until HDFS has found out that nobody writes it
-    any more, it refuses the same name to the commit that comes next."""
+    """Deletes the half-written commit files that a killed writer has left in the tables' logs. Until the lease on such a file
+    expires, HDFS rejects a new file of the same name, and so the next commit."""
     client = hdfs()
     for table in message.TABLES:
         log = table_path(f"{table}/_delta_log").removeprefix(HDFS)

@@ -10,6 +10,7 @@ only what is not there yet. Child rows are committed before their attempt, the l
 committed position.
 """
 import concurrent.futures
+import functools
 import json
 import math
 import os
@@ -110,13 +111,19 @@ class Landing:
 
 
 def session(name="land", messages=0):
-    """tables.session, for workers that have these modules. The first worker starts while there is other work, since that
-    takes as long as some thousand messages. (0 messages: the JVM only hands records on, however many.)"""
+    """tables.session, prepared for batch.write_files. (0 messages: the JVM only hands records on, however many.)"""
     spark = tables.session(name, messages)
+    prepare_workers(spark)
+    return spark
+
+
+@functools.cache  # make all has done it already when it comes to landing
+def prepare_workers(spark):
+    """Sends Spark's workers their modules. The first worker starts in the background: its start takes as long as a few
+    thousand messages."""
     for module in (message, verdict, rows, batch):
         spark.sparkContext.addPyFile(module.__file__)
     threading.Thread(target=spark.range(0, 1, 1, 1).mapInArrow(batch.nothing, batch.RESULT).collect, daemon=True).start()
-    return spark
 
 
 def query_id_of(checkpoint):

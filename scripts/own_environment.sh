@@ -20,7 +20,7 @@ DOCKER_CONFIG=${DOCKER_CONFIG:-$USER_HOME/.docker}
 PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
 
 knobs=$(sed -n 's/^KNOBS := //p' "$here/../Makefile")
-own="OWN_ENVIRONMENT USER_HOME KNOB_ORIGINS TRACE REAL_DATA ARCHIVES_FOR CLASS_LISTS ANNOTATE" # from one of our scripts to another
+own="OWN_ENVIRONMENT USER_HOME KNOB_ORIGINS TRACE REAL_DATA ARCHIVES_FOR CLASS_LISTS" # from one of our scripts to another
 programs="PATH LD_LIBRARY_PATH JAVA_HOME TMPDIR"   # where the system's programs and their libraries lie
 terminal="TERM COLUMNS LINES PYTHON_BASIC_REPL PYTHONUNBUFFERED"
 network="http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY

@@ -233,15 +233,15 @@ def _checked(record):
 
 
 def check(path):
-    """Whether the file has a shape that can be sent, and holds a record; otherwise says so."""
+    """The exit code: 0 when the file has a shape that can be sent and holds a record, otherwise 1, and it says why."""
     try:
         next(found_records(path))
-        return True
+        return 0
     except OtherShape as error:
         print(f"error: {error.what}\n       {error.why}\n       {error.then}", file=sys.stderr)
     except OSError as error:
         print(f"error: {path} cannot be read: {error.strerror}\n       nothing was sent\n       look whether it is what you mean, and yours to read: ls -l {shlex.quote(path)}", file=sys.stderr)
-    return False
+    return 1
 
 
 def main(path):
@@ -267,7 +267,7 @@ def main(path):
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1]) if sys.argv[1] != "--check" else 0 if check(sys.argv[2]) else 1)
+        sys.exit(check(sys.argv[2]) if sys.argv[1] == "--check" else main(sys.argv[1]))
     except BrokenPipeError:  # whoever read our lines is gone, and says why
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)

@@ -163,9 +163,11 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
     mkdir -p "$new"
     needs 600 "the server jars"
     # Java knows no https_proxy.
-    proxy=${https_proxy:-${HTTPS_PROXY:-}}
-    [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]] && proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}") || proxy=()
-    "$remembered/bin/java" "${proxy[@]}" -Duser.home="$HOME" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+    proxy=${https_proxy:-${HTTPS_PROXY:-}} java_proxy=()
+    if [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]]; then
+      java_proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}")
+    fi
+    "$remembered/bin/java" "${java_proxy[@]}" -Duser.home="$HOME" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
       -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" -confs kafka hdfs spark \
       -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
       { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2

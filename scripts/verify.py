@@ -37,12 +37,13 @@ def checks(database, ends, begins):
     yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()))
 
     # 1. Every record from the first kept one to the end is in the ledger exactly once.
-    in_topic, compacted = None, "compact" in feed.topic_settings().get("cleanup.policy", "")
+    in_topic = None
     for partition in sorted(ends):
         inside = f"from messages where kafka_partition = {partition} and kafka_offset >= {begins[partition]}"
         records, in_ledger = ends[partition] - begins[partition], one(database, f"select count(distinct kafka_offset) {inside} and kafka_offset < {ends[partition]}")
         if records != in_ledger:  # an offset may hold no record: the end of a transaction. Only reading all of it tells.
-            in_topic = in_topic or offsets_in_topic()
+            if in_topic is None:
+                in_topic, compacted = offsets_in_topic(), "compact" in feed.topic_settings().get("cleanup.policy", "")
             records = len(in_topic[partition])
             if compacted:
                 landed = database.execute(f"select distinct kafka_offset {inside} and kafka_offset < {ends[partition]}").fetchnumpy()["kafka_offset"]
