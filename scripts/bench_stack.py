@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ ROOT = pathlib.Path(os.environ["ROOT"])
 WORK = ROOT / ".run-bench"
 RUNNING = WORK / "running"  # the session of the command that was started last
 SAMPLE_S = 0.2
+KEPT = re.compile(r"HOME|PATH|TERM|PIP_\w+|SSL_CERT_\w+|\w+_CA_BUNDLE|(https?|no|all)_proxy", re.IGNORECASE)
 
 Run = collections.namedtuple("Run", "wall cpu peak lines")  # seconds, seconds, bytes, [(second, line of output)]
 
@@ -114,11 +116,11 @@ class Side:
         self.published = collections.Counter()  # {topic: messages}
 
     def run(self, command, **knobs):
-        """Runs a command without what the make and the env.sh around us set; a Failure when it fails."""
-        ours = (*os.environ["KNOB_ORIGINS"].split(), "KNOB_ORIGINS=", "MAKEFLAGS=", "MAKELEVEL=", "PIPELINE_ENV=", "PYTHONPATH=")
-        environment = {name: value for name, value in os.environ.items() if name not in {pair.split("=")[0] for pair in ours}}
+        """Runs a command in the user's environment, as far as KEPT knows it: an older baseline would take the settings of our
+        env.sh for its own. A Failure when the command fails."""
+        environment = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)} | {"PYTHONUNBUFFERED": "1"}  # so that each line of output has its time
+        environment["HOME"] = os.environ.get("USER_HOME") or environment["HOME"]
         environment["PATH"] = ":".join(part for part in os.environ["PATH"].split(":") if not part.startswith(str(ROOT)))
-        environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
         run, code = measure(command, self.root, environment | self.knobs | {name: str(value) for name, value in knobs.items()})
         if code:
             kept = pathlib.Path(os.environ["RUN_DIR"]) / "logs" / "bench"
