@@ -135,7 +135,7 @@ check-annotations: ensure-data ## the same again, changing nothing: does the rep
 	$(ENV) python scripts/annotate.py --check
 
 .PHONY: dictionary
-dictionary: setup ## after the declaration changed (scripts/message.py): write the JSON Schema and the README's data dictionary anew
+dictionary: setup ## after the declaration changed (scripts/message.py): write the JSON Schema and the data dictionary (docs/tables.md) again
 	$(ENV) python scripts/dictionary.py
 
 .PHONY: check-dictionary

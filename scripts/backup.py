@@ -88,7 +88,7 @@ def backup(path):
     if landed is None:
         raise feed.Failure(f"there are no tables of feed {feed.TOPIC} to back up", f"looked in {feed.table_path('')}", f"land the feed first: make land{KNOB}")
     if feed.exists(f"{FOLDER}/_reprocess"):
-        raise feed.Failure(f"a make reprocess of feed {feed.TOPIC} was cut off", f"{FOLDER}/_reprocess is there", f"finish it first: make reprocess{KNOB}")
+        raise feed.Failure(f"a make reprocess of feed {feed.TOPIC} was interrupted", f"{FOLDER}/_reprocess is there", f"finish it first: make reprocess{KNOB}")
     if os.path.exists(path) and read_manifest(path)["feed"] != feed.TOPIC:
         raise feed.Failure(f"{path} is a backup of another feed", f"of {read_manifest(path)['feed']}", f"name another file: make backup{KNOB} BACKUP=…")
     ends, settings = ends_and_settings()
@@ -206,7 +206,7 @@ def other_topic(why):
 
 
 def compare(ledger, holes, landed):
-    """What the topic holds must be the beginning of what the ledger holds: a restore that was cut off goes on behind it."""
+    """What the topic holds must be the first part of what the ledger holds: an interrupted restore continues after it."""
     rows = {partition: ledger_rows(ledger, partition, holes[partition], end) for partition, end in landed.items()}
     for record in feed.records():
         if holes.get(record.partition, 0) <= record.offset < landed.get(record.partition, 0):

@@ -40,7 +40,7 @@ MESSAGES, RUNS, BASELINE = int(os.environ["MESSAGES"]), int(os.environ["RUNS"]),
 BASE = min(MESSAGES, 100_000)
 SIZES = sorted({max(1, BASE // 10), BASE, MESSAGES})
 NEW = 1000  # messages of one increment
-SMALL, SMALL_LANDINGS = 100, min(100, max(2, BASE // 1000))  # messages of a small landing, and how many of them
+SMALL, SMALL_LANDINGS = 100, 100 if BASE == 100_000 else 2  # messages of a small landing, and how many of them; few in a quick bench
 STYLES = [{"color": color, "marker": marker, "ls": ls} for color, marker, ls in
           (("0.1", "o", "-"), ("0.35", "s", "--"), ("0.5", "^", ":"), ("0.65", "D", "-."), ("0.75", "x", "-"))]  # to be told apart in black and white
 TABLES = "options", "questions", "attempts", "messages"

@@ -1,5 +1,5 @@
 """What is published about the messages and tables, made from their declaration (message.py): the JSON Schema for
-publishers, and the data dictionary in the README.
+publishers, and the data dictionary in docs/tables.md.
 
 Run by: make dictionary, make check-dictionary
     scripts/env.sh python scripts/dictionary.py [--check]
@@ -14,7 +14,7 @@ import feed
 import message
 from message import Array, Kind, Object
 
-SCHEMA, README = "assessment-attempt.schema.json", "README.md"
+SCHEMA, PAGE = "assessment-attempt.schema.json", "docs/tables.md"
 SQL_NAMES = {"integer": "int", "long": "bigint"}
 ABOUT = ("One Kafka message: one JSON object of at most 990,000 bytes in UTF-8, without a byte order mark, no key twice in an object, at most 1,000 levels deep. "
          "Fields that are not named here do no harm: the message is accepted, and make verify names them. What this schema cannot say: that a time lies in the years 1970 to 9999 "
@@ -62,24 +62,24 @@ def json_schema():
 
 
 def table(name):
-    """For the README's cog blocks: the columns of a table."""
+    """For the page's cog blocks: the columns of a table."""
     import cog
     cog.outl("| column | type | meaning |\n|---|---|---|")
     for column in message.TABLES[name]:
         cog.outl(f"| `{column.name}`{'*' if column.required else ''} | {SQL_NAMES.get(column.type, column.type)} | {column.meaning} |")
 
 
-def readme(text):
-    """The README with its cog blocks made anew."""
-    return Cog().process_string(text, README)
+def page(text):
+    """The page with its cog blocks written again."""
+    return Cog().process_string(text, PAGE)
 
 
 def main(check):
-    with open(README, encoding="utf-8") as file:
+    with open(PAGE, encoding="utf-8") as file:
         text = file.read()
-    made = {SCHEMA: json_schema(), README: readme(text)}
+    made = {SCHEMA: json_schema(), PAGE: page(text)}
     for path, new in made.items():
-        old = text if path == README else open(path, encoding="utf-8").read() if os.path.exists(path) else ""
+        old = text if path == PAGE else open(path, encoding="utf-8").read() if os.path.exists(path) else ""
         if old == new:
             print(f"{path}: agrees with scripts/message.py")
         elif check:

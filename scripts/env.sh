@@ -141,6 +141,9 @@ else
   export PYSPARK_PYTHON=${PYSPARK_PYTHON:-$VENV/bin/python} SPARK_BIND=0.0.0.0
 fi
 
+if [ -z "${PIPELINE_INSTALLED:-}" ] && [ ! -f "$RUN_DIR/run-folder" ]; then
+  die 2 "there is no run folder $RUN_DIR" "set-up makes it, and has not run yet" "type: make setup"
+fi
 umask 077 # the run folder holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
 if [ -z "${PIPELINE_INSTALLED:-}" ]; then # (a container has a home folder of its own, and takes what was spilled away)

@@ -68,6 +68,28 @@ def cause(error):
     return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
 
 
+FULL_DISK = "No space left|quota exceeded|could only be written to|NotEnoughReplicas|low on available disk space|Resources are low"
+SERVER_GONE = "[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode|NameNode|not find a leader|LEADER_NOT_AVAILABLE"
+
+
+def mend(error, what):
+    """What to type after an exception whose root cause is `what`; None where the cause tells nothing."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or re.search(FULL_DISK, what):
+        return f"the disk is full, or nearly: free some space (df -h {RUN_DIR} shows how much there is)"
+    if isinstance(error, KafkaError) or re.search(SERVER_GONE, what):
+        return "check whether all servers run: make status"
+    if "JVM ended" in what:
+        return "if it was out of memory: stop other programs (Spark's driver needs 2 GB; free -m shows what is left)"
+    return None
+
+
+def interrupted(work, error, what, harmless, again):
+    """The Failure of a landing or a reprocessing that an exception ended. Its trace goes to the log."""
+    known = mend(error, what)
+    return Failure(f"{work} was interrupted: {what}", f"{harmless}; the traces: {log_path()}, {RUN_DIR}/logs/spark.log",
+                   f"{known}; then: {again}" if known else f"{again}; should it say the same again, please report it, with the end of the traces")
+
+
 @contextlib.contextmanager
 def report_failures():
     """Turns exceptions into a message of three lines and a non-zero exit; the trace goes to the log."""
@@ -84,13 +106,9 @@ def report_failures():
         log_trace()
         what = cause(error)
         why = f"the whole trace: {log_path()}; Spark's own log: {RUN_DIR}/logs/spark.log"
-        then = "this was not foreseen: nothing is known that mends it; please report it, with the end of the trace"
+        then = mend(error, what) or "no cause of this is known: please report it, with the end of the trace"
         if isinstance(error, KafkaError):
-            what, then = f"Kafka at {KAFKA} does not answer as it should ({what})", "look whether all of the stack runs: make status"
-        elif re.search("[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode", what):
-            then = "look whether all of the stack runs: make status"
-        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what, then = f"the disk is full ({what})", f"free some space (df -h {RUN_DIR} shows how much there is), then again"
+            what = f"Kafka at {KAFKA} does not answer as it should ({what})"
     else:
         return
     # It may quote a message. tables.session leads sys.stderr to Spark's log.

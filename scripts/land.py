@@ -171,7 +171,7 @@ def land():
     begin = time.monotonic()
     if feed.exists(feed.table_path("_reprocess")):
         import reprocess
-        print(f"a make reprocess of feed {feed.TOPIC} was cut off: it comes first", flush=True)
+        print(f"an interrupted make reprocess of feed {feed.TOPIC} comes first", flush=True)
         reprocess.rebuild()
     tables.check_none_is_gone()
     landed = feed.landed_offsets()
@@ -189,7 +189,7 @@ def land():
             starting = pool.submit(session)
             create_tables(topic_id)
         stream(starting.result(), landed or {}, ends, expired)
-    except Exception as error:  # a server that went away, a full disk, a JVM that was killed: whatever it was, the tables stand it
+    except Exception as error:  # safe to retry after any of them: every write is idempotent
         feed.log_trace()
         try:
             check_topic(feed.landed_offsets())  # records may have gone while they were waited for
@@ -197,8 +197,7 @@ def land():
             raise
         except Exception:  # then the servers are down, and that was the cause
             pass
-        raise feed.Failure(f"landing was cut off: {tables.cause(error)}", f"nothing is lost and nothing doubled by that; the traces: {feed.log_path()}, {feed.RUN_DIR}/logs/spark.log",
-                           "make land starts what is down, and goes on; should it say the same again: make status, and look into the logs that it names") from None
+        raise feed.interrupted("landing", error, tables.cause(error), "nothing is lost and nothing is doubled", "make land continues after the last committed batch") from None
     reached = feed.landed_offsets()
     short = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
     if short:

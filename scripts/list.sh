@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
 need_env
 
-run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" || die 1 "nothing lies there yet" "feed $TOPIC was never landed on $HDFS" "type: make land"
+run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" || die 1 "feed $TOPIC cannot be listed" "the message of hadoop is above" \
+  "no such file or directory: the feed was never landed here, type: make land; any other message: make status"
 echo "bytes, bytes with replicas, table:"
 run hadoop fs -du "$HDFS$WAREHOUSE/$TOPIC"

@@ -2,7 +2,7 @@
 
 Everything else that knows the message's form is made from it: the validator (verdict.py), the decoder and the rows of the
 tables (rows.py), the tables' columns and comments (TABLES below), and, by `make dictionary`, the published JSON Schema and
-the data dictionary in the README.
+the data dictionary in docs/tables.md.
 
 A new optional field is one line at the end of its object here:
     Field("device", TEXT, "what the attempt was made on", required=False),

@@ -47,8 +47,8 @@ after=$(python scripts/feed.py)
 
 echo "topic $TOPIC: $before messages before, $after after: $((after - before)) sent"
 if [[ ${codes[*]} != [03]\ 0\ 0 ]]; then
-  die 1 "not all of $DATA was sent: the reader of the file ended with ${codes[0]}, jq with ${codes[1]}, kcat with ${codes[2]}" "their messages are above; Kafka is at $KAFKA" \
-    "look: make status; then again: make publish (nothing is doubled by that)"
+  die 1 "not all of $DATA was sent: the reader of the file ended with ${codes[0]}, jq with ${codes[1]}, kcat with ${codes[2]}" "the messages of those that did not end with 0 are above; Kafka is at $KAFKA" \
+    "mend what they say (a broker that does not answer: make status); then again: make publish (nothing is doubled by that)"
 fi
 [ "${codes[0]}" -eq 0 ] || die 1 "some records of $DATA were not sent; all others were" "they are named above, by their numbers" \
   "mend them in the file, then: make publish (what is there already becomes a duplicate, nothing more)"

@@ -10,7 +10,7 @@ import glob
 import io
 import sys
 
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
 
 import feed
@@ -64,7 +64,7 @@ def main(files=()):
     spark = tables.session("query", sum(feed.landed_offsets().values()))
     tables.view(spark)
     mark = "   [SYNTHETIC data: invented, no real user did this]" if feed.TOPIC.startswith("synthetic") else ""
-    failed = []
+    failed = {}  # {file: what mends it}
     for path in files or sorted(glob.glob("queries/*.sql")):
         name = path.split("/")[-1].removesuffix(".sql")
         print(f"\n== {name}, feed {feed.TOPIC}{mark}")
@@ -76,11 +76,12 @@ def main(files=()):
                     print(f"   {line.removeprefix('--').strip()}")
             answer(spark, text)
         except (PySparkException, ValueError, OSError) as error:
-            failed.append(path)
+            of_the_stack = None if isinstance(error, AnalysisException) or not isinstance(error, PySparkException) else feed.mend(error, feed.cause(error))
+            failed[path] = of_the_stack or f"mend the file; to try it alone: make shell, then: python scripts/query.py {path}"
             message = str(error).split("\n\nJVM stacktrace")[0].split("\n;\n")[0].strip()
             print(f"error in {path}: {printable(message, keep=chr(10))}", flush=True)
     if failed:
-        raise feed.Failure(f"{len(failed)} of the questions could not be answered", ", ".join(failed) + ": the reason of each is above", "mend the file; it alone: make shell, then: python scripts/query.py " + failed[0])
+        raise feed.Failure(f"{len(failed)} of the questions could not be answered", f"{', '.join(failed)}: the reason of each is above", "\n       ".join(dict.fromkeys(failed.values())))
 
 
 if __name__ == "__main__":

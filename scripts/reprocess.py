@@ -110,8 +110,7 @@ def main():
         raise
     except Exception as error:
         feed.log_trace()
-        raise feed.Failure(f"reprocessing was interrupted: {tables.cause(error)}", f"no attempt lacks a child; the traces: {feed.log_path()}, {feed.RUN_DIR}/logs/spark.log",
-                           "make reprocess starts what is down, and does it again; should it say the same again: make status, and look into the logs that it names") from None
+        raise feed.interrupted("reprocessing", error, tables.cause(error), "no attempt lacks a child", "make reprocess does it again") from None
 
 
 if __name__ == "__main__":

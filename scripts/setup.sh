@@ -137,7 +137,7 @@ if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -
   # shellcheck disable=SC2015  # die is meant for either failure
   run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt &&
     run .venv/bin/pip install --quiet --require-hashes --no-build-isolation -r conf/requirements.txt ||
-    die 1 "pip could not install the Python packages" "its message is above; nothing half made is left" "when the network is back: make setup"
+    die 1 "pip could not install the Python packages" "its message is above; nothing half made is left" "no connection: check the network, or set https_proxy; anything else: mend what pip says; then again: make setup"
   printf '%s\n' "$wanted" > .venv/made-from
   trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
   rm -rf .venv.old
@@ -171,7 +171,7 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
       -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" -confs kafka hdfs spark \
       -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
       { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
-        die 1 "the server jars could not be had" "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" "when the network is back: make setup"; }
+        die 1 "the server jars could not be had" "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" "no connection: check the network, or set https_proxy; anything else: mend what the log says; then again: make setup"; }
     jars_are_right "$new" || { rm -rf "$run_dir/ivy"
       die 1 "a server jar is not the one that conf/jars.lock names" "a broken download, or another file under the same name" "try again: make setup (and tell the maintainers if it stays so)"; }
     # NameNode and DataNode unpack this whole jar each time they start, in search of parts of their web pages. Not

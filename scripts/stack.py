@@ -331,7 +331,7 @@ def find(quiet, names=()):
         asking.join(FIND_LIMIT_S)
         if "found" not in said:
             raise Failure(f"{name} does not answer at {knob}={os.environ[knob]}", f"tried for {FIND_LIMIT_S} s: {said['error']}",
-                          "is the address right, and reachable from here? does it ask for passwords or certificates? (README: STACK=cluster, CLIENT_CONF)")
+                          "is the address right, and reachable from here? does it ask for passwords or certificates? (docs/deployment.md: STACK=cluster, CLIENT_CONF)")
         if not quiet:
             print(f"  {name:<9} {os.environ[knob]:<48} answers{said['found']}", flush=True)
 

@@ -1,4 +1,4 @@
-"""The validator: what is wrong with a message, exactly. The rules and their order are those of the README (The verdicts).
+"""The validator: what is wrong with a message, exactly. The rules and their order are those of docs/tables.md (Verdicts).
 
 Used by landing and reprocessing (in Spark's workers), by make validate, and by publishing's comparison of file and topic.
 Needs nothing but Python and message.py.

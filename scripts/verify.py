@@ -22,6 +22,12 @@ from file_in_topic import compare
 from printable import printable
 
 MOST_FIELDS, DIFFERENT_FIELDS = 20, 10_000
+# What mends a difference of each kind.
+PUBLISH = "records of the file are not in the topic: make publish"
+LAND = "the topic is not landed as it is now: make land"
+REBUILD = "tables do not agree with the ledger: make reprocess"
+ANEW = (f"the ledger does not agree with the topic (somebody has changed it): move the feed aside: make shell, then: hadoop fs -mv {feed.table_path('')[:-1]} "
+        f"{feed.table_path('')[:-1]}_old; then make restore, if there is a backup, or make land, which lands the topic anew")
 CHILDREN_WITHOUT_ATTEMPT = "anti join (select distinct keen_id from attempts) using (keen_id)"
 
 
@@ -30,11 +36,12 @@ def one(database, sql):
 
 
 def checks(database, ends, begins):
-    """Yields (what, name of one side, its number, name of the other, its number): each pair must be equal; and notes, as text."""
+    """Yields (what, name of one side, its number, name of the other, its number, what mends a difference): each pair must be
+    equal; and notes, as text."""
     count = {name: one(database, f"select count(*) from {name}") for name in message.TABLES}
 
     known_id = feed.open_table("messages").metadata().configuration.get(feed.TOPIC_ID)
-    yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()))
+    yield ("topic id = ledger's", "topic", 1, "the ledger's", int(known_id == feed.topic_id()), LAND)
 
     # 1. Every record from the first kept one to the end is in the ledger exactly once.
     in_topic = None
@@ -50,33 +57,33 @@ def checks(database, ends, begins):
                 dropped = len(numpy.setdiff1d(landed, in_topic[partition]))
                 records += dropped
                 yield f"note: topic {feed.TOPIC} is compacted. Of partition {partition} Kafka has dropped {dropped:,} records after they were landed (they are in the ledger), and {ends[partition] - begins[partition] - records:,} before (they are lost; the end of a transaction counts here, too)"
-        yield (f"topic = ledger, partition {partition}", "records", records, "offsets in ledger", in_ledger)
-        yield (f"  and none twice, none beyond the end", "rows", one(database, f"select count(*) {inside}"), "distinct offsets", in_ledger)
+        yield (f"topic = ledger, partition {partition}", "records", records, "offsets in ledger", in_ledger, LAND if records > in_ledger else ANEW)
+        yield (f"  and none twice, none beyond the end", "rows", one(database, f"select count(*) {inside}"), "distinct offsets", in_ledger, ANEW)
 
-    yield ("keys unique: messages", "rows", count["messages"], "offsets", one(database, "select count(*) from (select distinct kafka_partition, kafka_offset from messages)"))
+    yield ("keys unique: messages", "rows", count["messages"], "offsets", one(database, "select count(*) from (select distinct kafka_partition, kafka_offset from messages)"), ANEW)
 
     # 2. Accepted messages = attempts, each at the position it names; keys are unique.
     status = dict(database.execute("select status, count(*) from messages group by all").fetchall())
-    yield ("ledger: each message has one verdict", "messages", count["messages"], "accepted + duplicate + rejected", sum(status.get(s, 0) for s in ("accepted", "duplicate", "rejected")))
-    yield ("accepted = attempts", "accepted", status.get("accepted", 0), "attempts", count["attempts"])
+    yield ("ledger: each message has one verdict", "messages", count["messages"], "accepted + duplicate + rejected", sum(status.get(s, 0) for s in ("accepted", "duplicate", "rejected")), REBUILD)
+    yield ("accepted = attempts", "accepted", status.get("accepted", 0), "attempts", count["attempts"], REBUILD)
     yield ("  each at the position it names", "attempts", count["attempts"], "found in ledger", one(database, """
         select count(*) from attempts a join messages m using (kafka_partition, kafka_offset)
-        where m.status = 'accepted' and m.keen_id = a.keen_id and m.content_hash = a.content_hash"""))
-    yield ("keys unique: attempts", "rows", count["attempts"], "keen_id", one(database, "select count(distinct keen_id) from attempts"))
+        where m.status = 'accepted' and m.keen_id = a.keen_id and m.content_hash = a.content_hash"""), REBUILD)
+    yield ("keys unique: attempts", "rows", count["attempts"], "keen_id", one(database, "select count(distinct keen_id) from attempts"), REBUILD)
     for table, key in (("questions", "keen_id, question_position"), ("options", "keen_id, question_position, option_position")):
-        yield (f"keys unique: {table}", "rows", count[table], "keys", one(database, f"select count(*) from (select distinct {key} from {table})"))
+        yield (f"keys unique: {table}", "rows", count[table], "keys", one(database, f"select count(*) from (select distinct {key} from {table})"), REBUILD)
 
     # 3. Rows of the children = what their parents say. A parent whose own children are short is a difference
     #    even when another has too many.
-    yield ("questions of each attempt", "question_count", one(database, "select sum(question_count) from attempts"), "questions", count["questions"])
+    yield ("questions of each attempt", "question_count", one(database, "select sum(question_count) from attempts"), "questions", count["questions"], REBUILD)
     yield ("  attempts whose number differs", "wanted", 0, "found", one(database, """
         select count(*) from attempts left join (select keen_id, count(*) as n from questions group by all) using (keen_id)
-        where question_count <> coalesce(n, 0)"""))
-    yield ("options of each question", "option_count", one(database, "select sum(option_count) from questions"), "options", count["options"])
+        where question_count <> coalesce(n, 0)"""), REBUILD)
+    yield ("options of each question", "option_count", one(database, "select sum(option_count) from questions"), "options", count["options"], REBUILD)
     yield ("  questions whose number differs", "wanted", 0, "found", one(database, """
         select count(*) from questions left join (select keen_id, question_position, count(*) as n from options group by all) using (keen_id, question_position)
-        where option_count <> coalesce(n, 0)"""))
-    yield ("rows without their attempt", "wanted", 0, "found", sum(one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")))
+        where option_count <> coalesce(n, 0)"""), REBUILD)
+    yield ("rows without their attempt", "wanted", 0, "found", sum(one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")), REBUILD)
 
 
 def offsets_in_topic():
@@ -139,15 +146,16 @@ def main():
     data = os.environ["DATA"]
     ends, begins = feed.end_offsets(), feed.beginning_offsets()
     database = open_tables()
-    differences = 0
-    def line(what, left, a, right, b, note=""):
-        nonlocal differences
-        differences += a != b
+    mends = []  # one for each difference
+
+    def line(what, left, a, right, b, mend, note=""):
+        if a != b:
+            mends.append(mend)
         print(f"{what:<40} {a:>10,} {left:<16} {b:>10,} {right:<31} {'ok' if a == b else f'DIFFERS by {b - a:+,}'}{note}", flush=True)
 
     if os.path.isfile(data):
         total, _, found, missing = compare(data, repeats=False)
-        line("file = topic", "in the file", total, "of them in the topic", found, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
+        line("file = topic", "in the file", total, "of them in the topic", found, PUBLISH, f" (the first: number {', '.join(map(str, missing))})" if missing else "")
     else:
         print(f"{'file = topic':<40} not checked: there is no file {data}")
     notes = []
@@ -170,9 +178,8 @@ def main():
         if len(fields) > MOST_FIELDS:
             print(f"… and {len(fields) - MOST_FIELDS:,} more")
     database.close()
-    if differences:
-        raise feed.Failure(f"{differences} of the checks differ", "the numbers are above",
-                           "records that are in the topic but not landed: make land; in the file but not in the topic: make publish")
+    if mends:
+        raise feed.Failure(f"{len(mends)} of the checks differ", "the numbers are above", "\n       ".join(dict.fromkeys(mends)))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Feed:
 
     def next_messages(self, count):
         """`count` messages never sent before, then two sent before, one sent before with other content, and the first time
-        and every third one cut off: a batch with such a one is looked at closely, one without is not, and either is to be killed."""
+        and every third one truncated."""
         messages = []
         for _ in range(count):
             message, truth = next(self.fresh)
@@ -611,7 +611,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
         stack.make("up")
         if "All DataNodes failed" in said:
             break
-    assert re.search(r"^error: landing was cut off: .*All DataNodes failed: \[127\.0\.0\.1:\d+\]", said, re.MULTILINE), said
+    assert re.search(r"^error: landing was interrupted: .*All DataNodes failed: \[127\.0\.0\.1:\d+\]", said, re.MULTILINE), said
     stack.make("land", TOPIC=feed.topic)
     feed.check()
 
@@ -670,7 +670,7 @@ def test_records_gone_before_they_were_landed_and_a_topic_made_anew(stack, tmp_p
         return end
 
     with Reader(stack, feed.topic) as reader:
-        end = kill_landing(feed, "attempts", publish, before="messages/_delta_log")  # and of the batch that was cut off, a part is lost
+        end = kill_landing(feed, "attempts", publish, before="messages/_delta_log")  # and of the interrupted batch, a part is lost
         records = feed.records()
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
             admin.delete_records({TopicPartition(feed.topic, 0): end + 10})
@@ -778,7 +778,7 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
     say(f"  the broker was away for {time.monotonic() - gone:.0f} s")
     stack.make("up")
     said = minute.wait()
-    assert minute.process.returncode == 0 or "error: landing was cut off" in said, said
+    assert minute.process.returncode == 0 or "error: landing was interrupted" in said, said
     stack.make("land", TOPIC=other.topic)
     other.check()
     feed.publish(10)
@@ -797,7 +797,7 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
         feed.publish(20)
         return landed
 
-    landed = kill_landing(feed, "questions", publish, before="messages/_delta_log")  # a batch that was cut off is part of it
+    landed = kill_landing(feed, "questions", publish, before="messages/_delta_log")  # an interrupted batch is part of it
     file = tmp_path / "kept.tar"
     assert f"{len(feed.sent) - landed} records of topic {feed.topic} are not landed yet" in stack.make("backup", TOPIC=feed.topic, BACKUP=file)
     ledger = by(stack.table(feed.topic, "messages"), "kafka_partition", "kafka_offset")
@@ -839,7 +839,7 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
 def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
     stack = conftest.Stack(".run-full")
     storage = conftest.ROOT / stack.run_dir / "storage"
-    if storage.parent.exists():  # of a run that was cut off
+    if storage.parent.exists():  # of an interrupted run
         (storage / "filler").unlink(missing_ok=True)
         stack.make("down", ok=None)
         if storage.is_mount():
@@ -892,7 +892,7 @@ def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
                 stack.make("up")
             else:
                 raise AssertionError("no landing was at work when the disk was full")
-            assert "error: landing was cut off" in said, said
+            assert "error: landing was interrupted" in said, said
             assert "error: " in stack.make("land", ok=False, TOPIC=feed.topic)
             # Space again; then the documented command.
             empty()

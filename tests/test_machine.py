@@ -1,6 +1,7 @@
 """At home on anybody's machine: what a user's shell, home folder and system have set, files of other shapes, topics of
 another make, SQL of one's own. Where a case needs root or a namespace that this machine does not give, it is skipped."""
 import bz2
+import errno
 import gzip
 import json
 import lzma
@@ -13,12 +14,15 @@ import tempfile
 import time
 import zipfile
 
+import deltalake
 import hdfs_native
+import kafka
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 import conftest
+import feed
 import messages
 import records
 from conftest import ROOT
@@ -130,6 +134,56 @@ def test_a_host_name_that_nobody_knows():
     finally:
         stack.make("down")
         stack.make("clean", YES=1)
+
+
+def test_a_tmp_where_nothing_may_be_executed_and_a_home_that_is_read_only(stack, tmp_path):
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("this machine gives no mount namespace")
+    data = ROOT / stack.run_dir / "five.jsonl"
+    data.write_bytes(b"\n".join(FIVE))
+    inside = """set -e
+        mount --bind "$1" /mnt
+        mount -t tmpfs -o noexec tmpfs /tmp
+        mkdir -p "$1" /tmp/home
+        mount --bind /mnt "$1"   # where the checkout lies below /tmp
+        mount -t tmpfs -o ro tmpfs /tmp/home
+        cd "$1"; shift
+        HOME=/tmp/home exec "$@" """
+    out = said(["unshare", "--mount", "sh", "-c", inside, "sh", str(ROOT), *stack.command("publish land verify query", TOPIC="read_only", DATA=data)], ok=True)
+    assert "5 sent" in out and "DIFFERS" not in out and "== 01_" in out
+
+
+def test_what_set_up_has_not_made_is_not_made_by_a_command(tmp_path):
+    out = said(["scripts/env.sh", "python", "-V"], ok=False, RUN_DIR=str(tmp_path / "new"))
+    assert "has not run yet" in out and "type: make setup" in out
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_last_line_of_an_error_mends_this_very_fault(stack):
+    """A difference between tables, one between topic and ledger, and tables that are not there."""
+    stack.make("topic", TOPIC="mends")
+    stack.kcat("mends", *FIVE)
+    stack.make("land", TOPIC="mends")
+    deltalake.DeltaTable(f"{stack.hdfs}/warehouse/mends/options").delete("keen_id = 'shape-1'")
+    assert stack.make("verify", ok=False, TOPIC="mends", DATA="none").rstrip().splitlines()[-2].strip() == "tables do not agree with the ledger: make reprocess"
+    stack.make("reprocess", TOPIC="mends")
+    stack.make("verify", TOPIC="mends", DATA="none")
+    stack.kcat("mends", FIVE[0])
+    assert stack.make("verify", ok=False, TOPIC="mends", DATA="none").rstrip().splitlines()[-2].strip() == "the topic is not landed as it is now: make land"
+    stack.make("land", TOPIC="mends")
+    stack.make("verify", TOPIC="mends", DATA="none")
+    assert "no such file or directory: the feed was never landed here, type: make land" in stack.make("list", ok=False, TOPIC="never_landed")
+
+
+@pytest.mark.parametrize("error, mended", [
+    (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    (RuntimeError("File /x could only be written to 0 of the 1 minReplication nodes"), "the disk is full"),
+    (RuntimeError("RPC error: Connection refused (os error 111)"), "make status"),
+    (kafka.errors.KafkaConnectionError("no answer"), "make status"),
+    (ValueError("list index out of range"), None)])
+def test_a_fault_that_nobody_foresaw_sends_nobody_to_the_wrong_place(error, mended):
+    found = feed.mend(error, feed.cause(error))
+    assert mended in found if mended else found is None
 
 
 def test_a_tilde_that_the_shell_left_alone_and_a_folder_for_a_file(stack, tmp_path):
