@@ -2,33 +2,33 @@
 # `make` alone explains itself.
 
 SHELL := /bin/sh
-.SHELLFLAGS := scripts/own_environment.sh bash -euo pipefail -c
+.SHELLFLAGS := scripts/lib/own_environment.sh bash -euo pipefail -c
 .NOTPARALLEL: # each step needs what the one before it has made, whatever -j says
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Knobs: set one as `make NAME=value` or in the environment. scripts/env.sh checks each of them.
+# Knobs: set one as `make NAME=value` or in the environment. scripts/lib/env.sh checks each of them.
 
-# The course's name for its topic; also the database and the HDFS folder that the feed lands in. Names that begin with synthetic are for invented data.
+# The Kafka topic (the default is the course's name), and the name of its database and HDFS folder. Names that begin with synthetic are only for synthetic data.
 TOPIC ?= assessments
 # The course's file: a JSON array, or JSON objects, one a line; also compressed by gzip.
 DATA ?= data/assessment-attempts-20180128-121051-nested.json
 # The course's link, as the assignment gives it; several are tried in order, file:///path works.
 DATA_URL ?= https://goo.gl/ME6hjp
-# 1: take a data file whose sha256 is another than the known one.
+# 1: accept a data file with another sha256.
 ANY_HASH ?=
 # A number: `make data` makes that many synthetic attempts and fetches nothing.
 SYNTHETIC ?=
 # The same seed gives the same synthetic data.
 SEED ?= 1
-# Of a new topic. One is the course's; more let more readers work side by side.
+# Partitions of a new topic. Landing uses all cores whatever their number; more spread writing and storage over brokers.
 PARTITIONS ?= 1
-# Copies of each record: as many as there are brokers to hold them, here one.
+# Copies of each record of a new topic: as many as there are brokers to hold them, here one.
 REPLICATION ?= 1
 # 1: publish a file that is already in the topic once more.
 FORCE ?=
-# 1: land goes on without records that Kafka deleted before they were landed; the loss is noted with the ledger.
+# 1: land continues without records that Kafka deleted before they were landed; the loss is noted with the ledger.
 SKIP_EXPIRED ?=
 # 1: do not ask before deleting.
 YES ?=
@@ -52,7 +52,7 @@ CLIENT_CONF ?=
 KAFKA ?= 127.0.0.1:29092
 # The file system; 8020 is the NameNode's usual port, and the course's.
 HDFS ?= hdfs://127.0.0.1:8020
-# All cores of this machine; also spark://…, yarn, k8s://….
+# Spark's master. local[*]: all cores of this machine; also spark://…, yarn, k8s://….
 SPARK_MASTER ?= local[*]
 # Tables lie at $HDFS$WAREHOUSE/$TOPIC/<table>.
 WAREHOUSE ?= /warehouse
@@ -69,11 +69,11 @@ $(foreach k,$(KNOBS),$(eval override $(k) := $$(value $(k))))
 export KNOB_ORIGINS $(KNOBS)
 
 # Runs a command with the knobs checked, the addresses derived, and the tools on the PATH.
-ENV := scripts/env.sh
+ENV := scripts/lib/env.sh
 
-##@ The pipeline, in order
+##@ The pipeline
 .PHONY: all
-all: setup ## everything below, in order: up, data, topic, publish, land, verify, list, query
+all: setup ## set up, then: up, data, topic, publish, land, verify, list, query
 	$(ENV) python scripts/all.py
 
 .PHONY: setup
@@ -83,10 +83,10 @@ setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server
 
 .PHONY: up
 up: setup ## start broker, NameNode and DataNode, and wait until each answers
-	$(ENV) python scripts/stack.py up
+	$(ENV) python scripts/up.py
 
 .PHONY: data
-data: setup ## get the data file and check its hash; SYNTHETIC=100000 DATA=file.json makes data up
+data: setup ## get the data file and check its hash; SYNTHETIC=100000 DATA=file.json generates data
 	$(ENV) scripts/data.sh
 
 .PHONY: validate
@@ -98,7 +98,7 @@ topic: ensure-up ## create the topic if it is missing, and describe it
 	$(ENV) scripts/topic.sh
 
 .PHONY: publish
-publish: topic ensure-data ## send the file to the topic, one message an attempt (once; FORCE=1 again)
+publish: topic ensure-data ## send the file to the topic, one message per attempt; a file already there only with FORCE=1
 	$(ENV) scripts/publish.sh
 
 .PHONY: consume
@@ -131,11 +131,11 @@ annotate: ensure-data ## make the report: run every command of annotations.md on
 	$(ENV) python scripts/annotate.py
 
 .PHONY: check-annotations
-check-annotations: ensure-data ## the same again, changing nothing: does the report still show what runs?
+check-annotations: ensure-data ## run the report again, change nothing, and fail on any difference
 	$(ENV) python scripts/annotate.py --check
 
 .PHONY: dictionary
-dictionary: setup ## after the declaration changed (scripts/message.py): write the JSON Schema and the data dictionary (docs/tables.md) again
+dictionary: setup ## after the declaration changed (scripts/lib/message.py): write the JSON Schema and the data dictionary (docs/tables.md) again
 	$(ENV) python scripts/dictionary.py
 
 .PHONY: check-dictionary
@@ -148,21 +148,21 @@ check-submission: setup ## is everything there that the assignment asks for?
 
 ##@ Looking after the tables
 .PHONY: reprocess
-reprocess: ensure-hdfs ## after a rule changed: the tables anew from the ledger, without Kafka; readers go on
+reprocess: ensure-hdfs ## after a rule changed: rebuild the tables from the ledger, without Kafka; readers continue
 	$(ENV) python scripts/reprocess.py
 
 .PHONY: backup
-backup: ensure-hdfs ## a feed to one file: its tables, and where landing stood
-	$(ENV) python scripts/backup.py backup
+backup: ensure-hdfs ## write a feed to one file: its tables and the committed position
+	$(ENV) python scripts/backup.py
 
 .PHONY: restore
-restore: ensure-up ## a feed back from that file, here or in an empty stack, where landing goes on
-	$(ENV) python scripts/backup.py restore
+restore: ensure-up ## restore a feed from its backup, here or in an empty stack; landing continues after it
+	$(ENV) python scripts/restore.py
 
 ##@ Looking around
 .PHONY: status
 status: setup ## what runs, where, with which log; for each feed what is landed and what is not
-	$(ENV) python scripts/stack.py status
+	$(ENV) python scripts/status.py
 
 .PHONY: shell
 shell: ensure-up ## a bash with kafka-topics, kcat, jq, hadoop, pyspark, spark-sql on its path
@@ -180,8 +180,8 @@ sql: ensure-up ## an interactive spark-sql with the tables already there
 .PHONY: down
 down: ## stop what `up` started; the data stay
 	@$(ENV) --check
-	@if [ "$$STACK" = docker ]; then $(ENV) python scripts/stack.py down; \
-	elif [ "$$STACK" = cluster ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/stack.py down; \
+	@if [ "$$STACK" = docker ]; then $(ENV) python scripts/down.py; \
+	elif [ "$$STACK" = cluster ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/down.py; \
 	else echo "nothing was started from $$RUN_DIR"; fi
 
 .PHONY: test
@@ -190,7 +190,7 @@ test: setup ## all tests, on a real stack of their own beside a running one
 
 .PHONY: test-faults
 test-faults: setup ## kill everything while it works, fill the disk, lose records: nothing may be lost or doubled
-	$(ENV) scripts/test.sh --capture=no tests/faults.py
+	$(ENV) scripts/test.sh --capture=no tests/faults
 
 .PHONY: bench
 bench: ensure-data ## time, memory and files against the course's ways, on a stack of its own, to bench/
@@ -206,8 +206,12 @@ test-docker: ## the stack in containers: it must hold what the local one holds, 
 clean: ## remove the run folder: jars, logs, and the stack's data (asks first; YES=1 does not)
 	@scripts/clean.sh
 
+.PHONY: format
+format: setup ## format and lint the scripts: ruff and shfmt
+	$(ENV) scripts/format.sh
+
 .PHONY: lock
-lock: ## after a version changed in conf/: write the lock files anew
+lock: ## after a version changed in conf/: write the lock files again
 	scripts/lock.sh
 
 .PHONY: help
@@ -217,13 +221,13 @@ help: ## this text
 # What a step needs and a user need not type.
 .PHONY: ensure-up
 ensure-up: setup
-	@$(ENV) python scripts/stack.py up --quiet
+	@$(ENV) python scripts/up.py --quiet
 
 .PHONY: ensure-hdfs
 ensure-hdfs: setup
-	@$(ENV) python scripts/stack.py up namenode datanode --quiet
+	@$(ENV) python scripts/up.py namenode datanode --quiet
 
-# For scripts/env.sh where no make has started it: each knob as NAME=value, with a NUL behind it.
+# For scripts/lib/env.sh where no make has started it: each knob as NAME=value, with a NUL behind it.
 knobs:
 	@printf '%s\0' $(foreach k,KNOB_ORIGINS $(KNOBS),"$(k)=$$$(k)")
 

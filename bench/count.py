@@ -1,22 +1,19 @@
-"""Spark reads the topic and keeps nothing but the number of records: what a session and one reading cost.
+"""Spark counts the records of the topic: the cost of a session and of one read.
 
 Run by: make bench
-    TOPIC=assessments scripts/env.sh python bench/count.py
+    TOPIC=assessments scripts/lib/env.sh python bench/count.py
 
-The session has the options that landing has.
+The session has the same options as landing.
 """
-import os
-import sys
 
-sys.path.append(os.path.join(os.environ["ROOT"], "scripts"))
-import feed
-import tables
+import config
+import spark_session
 
-spark = tables.session("count", 0)  # as landing does
+spark = spark_session.get("count", 0)
 records = (
     spark.read.format("kafka")
-    .option("kafka.bootstrap.servers", feed.KAFKA)
-    .option("subscribe", feed.TOPIC)
+    .option("kafka.bootstrap.servers", config.KAFKA)
+    .option("subscribe", config.TOPIC)
     .option("startingOffsets", "earliest")
     .option("endingOffsets", "latest")
     .load()

@@ -1,11 +1,12 @@
-"""The course's best way: the whole message, its type inferred by Spark, as one nested Parquet table in HDFS.
+"""The course's best way: whole messages, their type inferred by Spark, as one nested table in HDFS.
 
 Run by: make bench
-    TOPIC=assessments scripts/env.sh python bench/course_best.py
+    TOPIC=assessments scripts/lib/env.sh python bench/course_best.py
 
-Reads the topic twice: once to infer the type, once to write. Keeps no ledger, checks nothing, and lands the whole
-topic again at each run.
+Reads the topic twice: once to infer the type, once to write Parquet. Keeps no ledger, checks
+nothing, and lands the whole topic again at each run.
 """
+
 import os
 
 from pyspark.sql import SparkSession
@@ -21,4 +22,6 @@ raw = (
 )
 texts = raw.select(raw.value.cast("string")).rdd.map(lambda row: row.value)
 assessments = spark.read.json(texts)
-assessments.write.mode("overwrite").parquet(f"{os.environ['HDFS']}/tmp/bench/{os.environ['TOPIC']}/course_best")
+assessments.write.mode("overwrite").parquet(
+    f"{os.environ['HDFS']}/tmp/bench/{os.environ['TOPIC']}/course_best"
+)

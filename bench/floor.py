@@ -1,17 +1,20 @@
-"""The floor: kcat reads the topic into DuckDB, which infers the type and writes one nested Parquet file to the local disk.
+"""The floor: kcat reads the topic into DuckDB, which writes one nested Parquet file to local disk.
 
 Run by: make bench
-    TOPIC=assessments scripts/env.sh python bench/floor.py
+    TOPIC=assessments scripts/lib/env.sh python bench/floor.py
 
-No JVM and no HDFS; keeps no ledger and checks nothing. Memory is limited to the 1 GB that Spark's driver gets.
+DuckDB infers the type. No JVM and no HDFS; keeps no ledger and checks nothing. Memory is limited
+to the 1 GB that Spark's driver gets.
 """
+
 import os
 import subprocess
 import sys
 
 import duckdb
 
-read = ["kcat", "-C", "-b", os.environ["KAFKA"], "-t", os.environ["TOPIC"], "-o", "beginning", "-e", "-q"]
+read = ["kcat", "-C", "-b", os.environ["KAFKA"], "-t", os.environ["TOPIC"]]
+read += ["-o", "beginning", "-e", "-q"]
 kcat = subprocess.Popen(read, stdout=subprocess.PIPE)
 os.dup2(kcat.stdout.fileno(), 0)  # DuckDB reads /dev/stdin
 duckdb.sql("SET memory_limit = '1GB'")

@@ -1,13 +1,15 @@
-"""Make the report: run every command of annotations.md in one real session, and put what was shown into the page.
+"""Make the report: run each command of annotations.md, and write its output into the page.
 
 Run by: make annotate, make check-annotations
-    scripts/env.sh python scripts/annotate.py [--check]
+    scripts/lib/env.sh python scripts/annotate.py [--check]
 
-The session runs in a copy of the project ($RUN_DIR/report) with a fresh stack of its own on free ports: nothing that
-was there before can show in it, and a running stack is not touched. annotations.md is filled in by cog; what the page
-calls is scripts/session.py. The same session leaves both histories and, by `make plots`, the pictures. --check does
-all of that too, but copies nothing back, and fails on any difference.
+All commands run in one session, in a copy of the project ($RUN_DIR/report) with a new stack on free
+ports. So no earlier state shows in the report, and a running stack is not touched. cog fills in
+annotations.md, whose blocks call scripts/report/session.py. The session also leaves both histories
+and, by `make plots`, the pictures. --check does the same, copies nothing back, and fails on any
+difference.
 """
+
 import difflib
 import os
 import pathlib
@@ -18,15 +20,17 @@ import sys
 
 from matplotlib.testing.compare import compare_images
 
-from feed import Failure, report_failures
-from stack import port_holder
+from errors import Failure, report_failures
+from servers import port_holder
 
 PAGE, HISTORIES = "annotations.md", ["user-history.txt", "spark_history.py"]
-PICTURES_MAY_DIFFER_BY = 2  # root mean square over all pixels, of 255: another processor rounds otherwise
+PICTURES_MAY_DIFFER_BY = 2  # of 255, root mean square over all pixels: processors round differently
 
-# What differs between two right runs, and nothing else. Only for comparing: the page shows what was printed.
+# (pattern, what masks it) of what differs between two correct runs. The page shows the real output;
+# only comparisons are masked.
 VARIES = [
-    (r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?", "TIME"),  # the data themselves end in January 2018
+    # Times of the run. The data end in January 2018.
+    (r"\b20(2[6-9]|[3-9]\d)-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?", "TIME"),
     (r"\b\d+\.\d s\b", "SECONDS s"),
     (r"(?m)^( +\d+  \d+: .* )\d+\.\d$", r"\1SECONDS"),  # the last column of make land
     (r"\b127\.0\.0\.1:\d+", "ADDRESS"),
@@ -43,31 +47,41 @@ VARIES = [
 
 
 def what_counts(text):
-    """text with what varies masked. A time's fraction has no fixed width, so beside times the width of columns does not count."""
+    """text with what varies masked. Where something is masked, spaces do not count either: the
+    width of a column depends on the value."""
     for pattern, replacement in VARIES:
         text = re.sub(pattern, replacement, text)
-    return re.sub(r" *\| *", "|", re.sub(r" +|--+", " ", text)) if re.search(r"TIME|SIZE|PID|ADDRESS|SECONDS", text) else text
+    if not re.search(r"TIME|SIZE|PID|ADDRESS|SECONDS", text):
+        return text
+    return re.sub(r" *\| *", "|", re.sub(r" +|--+", " ", text))
 
 
 def table(text):
-    """The rows of the first table that Spark showed in text, each as {column: value}; numbers as such, NULL as None."""
-    lines = [line for line in re.search(r"(?:^[+|].*\n?)+", text, re.MULTILINE)[0].splitlines() if line.startswith("|")]
+    """The rows of the first table that Spark showed in text: [{column: value}].
+
+    Numbers are int or float, NULL is None, everything else is text.
+    """
+    shown = re.search(r"(?:^[+|].*\n?)+", text, re.MULTILINE)[0]
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
     names, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [dict(zip(names, map(_value, row))) for row in rows]
+    return [dict(zip(names, map(_value, row), strict=False)) for row in rows]
 
 
 def _value(text):
     if text == "NULL":
         return None
-    return int(text) if re.fullmatch(r"-?\d+", text) else float(text) if re.fullmatch(r"-?\d+\.\d+", text) else text
-
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d+\.\d+", text) else text
 
 
 def copy_of_the_project(folder):
-    """The files that git knows, as they are now, with the packages, jars and data of this one."""
+    """Copies the files that git knows, as they are now. Packages, jars and data are linked."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=True, capture_output=True, text=True).stdout.split("\0"):
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(list_files, check=True, capture_output=True, text=True).stdout
+    for name in listed.split("\0"):
         if name and os.path.exists(name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
@@ -78,62 +92,104 @@ def copy_of_the_project(folder):
     for name in ("run-folder", "java_home"):
         shutil.copy2(f"{os.environ['RUN_DIR']}/{name}", run_dir)
     shutil.copytree(f"{os.environ['RUN_DIR']}/jars", run_dir / "jars", copy_function=os.link)
-    for made in (*HISTORIES, "plots"):  # made anew, not taken over
-        shutil.rmtree(folder / made) if (folder / made).is_dir() else (folder / made).unlink(missing_ok=True)
+    for made in (*HISTORIES, "plots"):  # the session makes them
+        if (folder / made).is_dir():
+            shutil.rmtree(folder / made)
+        else:
+            (folder / made).unlink(missing_ok=True)
     (folder / "home").mkdir()
 
 
 def environment(folder):
-    """What `make shell` has, in the copy, on ports that are free: the knobs' own, or the first free ones below."""
-    kafka, hdfs = next((kafka, hdfs) for kafka, hdfs in zip(range(29092, 9092, -1000), range(8020, 28020, 1000))
-                       if not any(map(port_holder, (kafka, kafka + 1, *range(hdfs, hdfs + 5)))))
+    """The environment of `make shell` in the copy: every knob at its default, but for the ports.
+
+    Those are the default ones too when they are free, otherwise the next free ones.
+    """
+    ports = zip(range(29092, 9092, -1000), range(8020, 28020, 1000), strict=True)
+    kafka, hdfs = next(
+        (kafka, hdfs)
+        for kafka, hdfs in ports
+        if not any(map(port_holder, (kafka, kafka + 1, *range(hdfs, hdfs + 5))))
+    )
     knobs = {"RUN_DIR": ".run", "KAFKA": f"127.0.0.1:{kafka}", "HDFS": f"hdfs://127.0.0.1:{hdfs}"}
     for pair in os.environ["KNOB_ORIGINS"].split():
         name, origin = pair.split("=")
         if name not in (*knobs, "DATA_URL") and origin != "file":
-            raise Failure(f"{name} is set to {os.environ[name]}", "the report is that of a stack with every knob at its default", "unset it, then again")
-    env = {name: value for name, value in os.environ.items() if name != "DATA_URL"}  # the file is there already
-    return env | knobs | {
-        "HOME": str(folder / "home"), "USER_HOME": str(folder / "home"),  # the histories are this session's alone
-        "KNOB_ORIGINS": os.environ["KNOB_ORIGINS"].replace("=command_line", "=file").replace("=environment", "=file"),
-        "PYTHONPATH": "scripts", "PYTHONUNBUFFERED": "1"}
+            raise Failure(
+                f"{name} is set to {os.environ[name]}",
+                "the report is that of a stack with every knob at its default",
+                "unset it, then again",
+            )
+    # DATA_URL is not needed: the file has been downloaded.
+    env = {name: value for name, value in os.environ.items() if name != "DATA_URL"}
+    origins = os.environ["KNOB_ORIGINS"]
+    for origin in ("=command_line", "=environment"):
+        origins = origins.replace(origin, "=file")
+    home = str(folder / "home")  # a new one: the histories contain nothing but this session
+    return (
+        env
+        | knobs
+        | {
+            "HOME": home,
+            "USER_HOME": home,
+            "KNOB_ORIGINS": origins,
+            "PYTHONPATH": "scripts/report:scripts:scripts/lib",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
 def differences(folder):
-    """What this run made that is not as it is here, in words."""
+    """Yields, in words, what this run made that differs from what is here."""
     for name in (PAGE, *HISTORIES):
         old = pathlib.Path(name).read_text().splitlines() if os.path.exists(name) else []
-        yield from difflib.unified_diff(old, (folder / name).read_text().splitlines(), name, f"{name} of this run", lineterm="", n=1)
+        new, title = (folder / name).read_text().splitlines(), f"{name} of this run"
+        yield from difflib.unified_diff(old, new, name, title, lineterm="", n=1)
     made = {path.name for path in (folder / "plots").iterdir()}
     there = {path.name for path in pathlib.Path("plots").glob("*")}
     for name in sorted(made ^ there):
         yield f"plots/{name} is {'missing here' if name in made else 'no longer made'}"
     for name in sorted(made & there):
-        shutil.copy2(f"plots/{name}", folder / f"here-{name}")  # the comparison leaves a picture beside the first
-        differs = compare_images(str(folder / f"here-{name}"), str(folder / "plots" / name), PICTURES_MAY_DIFFER_BY)
+        # A copy, because compare_images writes a picture beside its first argument.
+        here = folder / f"here-{name}"
+        shutil.copy2(f"plots/{name}", here)
+        differs = compare_images(str(here), str(folder / "plots" / name), PICTURES_MAY_DIFFER_BY)
         if differs:
             yield f"plots/{name} shows something else now: {' '.join(differs.split())}"
 
 
 def main(check):
     if not os.path.exists(os.environ["DATA"]):
-        raise Failure("the report is about the assignment's file, which is not here", f"looked for {os.environ['DATA']}", "make data DATA_URL=… (an address, or file:///path/to/a/copy)")
+        raise Failure(
+            "the report is about the assignment's file, which is not here",
+            f"looked for {os.environ['DATA']}",
+            "make data DATA_URL=… (an address, or file:///path/to/a/copy)",
+        )
     folder = pathlib.Path(os.environ["RUN_DIR"]) / "report"
     copy_of_the_project(folder)
     env = environment(folder) | {"ANNOTATE": "check" if check else "write"}
     cog = ["python", "-m", "cogapp", "-r", PAGE]
     try:
-        for _ in ("at the terminal", "once more, with all numbers known"):
+        # Twice: the second pass types nothing, and knows all numbers that the prose quotes.
+        for _ in range(2):
             if subprocess.run(cog, cwd=folder, env=env).returncode:
-                raise Failure("the report's session failed", "what was typed, and what came back, is above", "mend it, then: make annotate")
+                raise Failure(
+                    "the report's session failed",
+                    "what was typed, and what came back, is above",
+                    "mend it, then: make annotate",
+                )
     finally:
-        subprocess.run(["scripts/env.sh", "python", "scripts/stack.py", "down"], cwd=folder, env=env, stdout=subprocess.DEVNULL)
+        down = ["scripts/lib/env.sh", "python", "scripts/down.py"]
+        subprocess.run(down, cwd=folder, env=env, stdout=subprocess.DEVNULL)
     if check:
         found = list(differences(folder))
         print("\n".join(found))
         if found:
-            raise Failure(f"{PAGE}, the histories or the plots do not show what runs now", "the differences are above: - is written here, + is what this run showed",
-                          "look whether the new output is right; then write it down: make annotate")
+            raise Failure(
+                f"{PAGE}, the histories or the plots do not show what runs now",
+                "the differences are above: - is written here, + is what this run showed",
+                "look whether the new output is right; then write it down: make annotate",
+            )
         print(f"{PAGE}, {', '.join(HISTORIES)} and plots/ show what runs")
         return
     for name in (PAGE, *HISTORIES):

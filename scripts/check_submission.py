@@ -1,20 +1,22 @@
-"""Is everything there that the assignment asks for, and does it hold? A table; non-zero when one is missing.
+"""Check that everything the assignment asks for is there. Prints a table; non-zero when not.
 
 Run by: make check-submission
-    scripts/env.sh python scripts/check_submission.py
+    scripts/lib/env.sh python scripts/check_submission.py
 
-What is asked for stands in the assignment ("What you turn in"); the steps that must be seen are those of its example
-commands. Whether the page shows what really runs is another question: make check-annotations.
+The requirements are the assignment's ("What you turn in"), the steps those of its example commands.
+Whether the page shows real output is checked by make check-annotations.
 """
+
 import glob
+import itertools
 import pathlib
 import re
 import shutil
 import subprocess
 
-from feed import Failure, report_failures
+from errors import Failure, report_failures
 
-# A step that must be seen, and a command of the page that is it.
+# (step that the page must show, language of its block, pattern of the command)
 STEPS = [
     ("the stack is started", "bash", r"make up"),
     ("… and checked", "bash", r"hdfs dfsadmin|make status"),
@@ -41,13 +43,19 @@ STEPS = [
     ("the history is written", "bash", r"history > "),
     ("the stack is torn down", "bash", r"make down"),
 ]
-# A subject that the report must speak of, and a heading or phrase of it.
+# (subject of the report, pattern of its heading or of a phrase)
 SUBJECTS = [
-    ("executive summary", r"^## .*Executive summary"), ("what is given and what is set up", r"^## .*given.*set up"),
-    ("architecture, as a diagram", r"^```mermaid"), ("what each part does", r"^\*\*Kafka\*\* .*\n(.*\n)*?\*\*Spark\*\* .*\n(.*\n)*?\*\*HDFS\*\* "),
-    ("the problem of the many questions", r"problem of the many questions"), ("issues of the data", r"^## .*wrong with them"),
-    ("assumptions", r"^\*\*Assumption\.\*\*"), ("thinking", r"^\*\*Thinking\.\*\*"), ("limits", r"\*\*Limits\.\*\*"),
-    ("what data scientists could do next", r"^## .*What next"), ("what goes beyond the minimum", r"beyond the minimum"),
+    ("executive summary", r"^## .*Executive summary"),
+    ("what is given and what is set up", r"^## .*given.*set up"),
+    ("architecture, as a diagram", r"^```mermaid"),
+    ("what each part does", r"^\*\*Kafka\*\* .*\n(.*\n)*?\*\*Spark\*\* .*\n(.*\n)*?\*\*HDFS\*\* "),
+    ("the problem of the many questions", r"problem of the many questions"),
+    ("issues of the data", r"^## .*wrong with them"),
+    ("assumptions", r"^\*\*Assumption\.\*\*"),
+    ("thinking", r"^\*\*Thinking\.\*\*"),
+    ("limits", r"\*\*Limits\.\*\*"),
+    ("what data scientists could do next", r"^## .*What next"),
+    ("what goes beyond the minimum", r"beyond the minimum"),
 ]
 
 
@@ -56,70 +64,131 @@ def read(name):
 
 
 def shown(page):
-    """-> [(language, what was typed, what came back)], in the page's order"""
-    return re.findall(r"^```(bash|python)\n(.*?)\n```\n(?:```text\n(.*?)\n```$)?", re.sub(r"<!-- \[\[\[cog.*?\]\]\] -->", "", page, flags=re.S), re.MULTILINE | re.DOTALL)
+    """[(language, what was typed, what came back)] of the page's blocks, in its order"""
+    block = r"^```(bash|python)\n(.*?)\n```\n(?:```text\n(.*?)\n```$)?"
+    without_cog = re.sub(r"<!-- \[\[\[cog.*?\]\]\] -->", "", page, flags=re.S)
+    return re.findall(block, without_cog, re.MULTILINE | re.DOTALL)
 
 
 def typed(page, language):
-    """The lines that the page shows as typed there; empty ones leave no trace in a history."""
-    return [line for kind, text, _ in shown(page) if kind == language for line in text.splitlines() if line.strip()]
+    """The lines that the page shows as typed in bash or python, without empty ones (a history has
+    none)."""
+    blocks = [text for kind, text, _ in shown(page) if kind == language]
+    return [line for text in blocks for line in text.splitlines() if line.strip()]
 
 
 def console_history(text):
-    return [line[7:] for line in text.splitlines()]  # bash: the number in five places, two blanks
+    """The commands of a bash history, whose lines start with the number in 5 places and 2 blanks"""
+    return [line[7:] for line in text.splitlines()]
 
 
 def pyspark_history(text):
+    """The lines of a Python history."""
     return [line for line in text.splitlines() if line.strip()]
 
 
 def map_and_tree(readme, tracked):
-    """-> (paths that the README's map names, paths that it should name): folders that are explained as one stand for their files."""
+    """(paths that the README's map names, paths that it should name)
+
+    A folder that the map names stands for the files in it.
+    """
     section = readme.partition("## The map")[2].partition("\n## ")[0]
-    named = {name for line in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE) for name in re.findall(r"`([^`]+)`", line)}
+    named = {
+        name
+        for line in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", line)
+    }
     folders = sorted((name for name in named if name.endswith("/")), key=len, reverse=True)
-    return named, {next((folder for folder in folders if path.startswith(folder)), path) for path in tracked} - {".gitignore", "LICENSE"}
+    return named, {
+        next((folder for folder in folders if path.startswith(folder)), path) for path in tracked
+    } - {".gitignore", "LICENSE"}
 
 
 def compose_is_valid():
-    """-> (whether it holds, a remark)"""
+    """(whether docker-compose.yml is there and Docker Compose accepts it, a remark)"""
     if not read("docker-compose.yml"):
         return False, "missing"
     for compose in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(compose[0]) and subprocess.run([*compose, "version"], capture_output=True).returncode == 0:
+        version = [*compose, "version"]
+        if (
+            shutil.which(compose[0])
+            and subprocess.run(version, capture_output=True).returncode == 0
+        ):
             done = subprocess.run([*compose, "config", "--quiet"], capture_output=True, text=True)
-            return done.returncode == 0, (done.stderr.strip().splitlines() or [f"valid ({' '.join(compose)} config)"])[-1]
+            said = done.stderr.strip().splitlines() or [f"valid ({' '.join(compose)} config)"]
+            return done.returncode == 0, said[-1]
     return True, "there; no Docker Compose here to say whether it is valid"
 
 
 def checks():
     """Yields (what is asked for, where it is, whether it holds, a remark)."""
     page = read("annotations.md")
-    blocks = shown(page)
     yield "docker-compose.yml", "docker-compose.yml", *compose_is_valid()
-    for what, where, history, language in (("console history", "user-history.txt", console_history, "bash"), ("pyspark history", "spark_history.py", pyspark_history, "python")):
+    yield from checks_of_histories(page)
+    yield from checks_of_page(page)
+    yield from checks_of_repository()
+
+
+def checks_of_histories(page):
+    """Each history has the lines that the page shows as typed, in its order."""
+    for what, where, history, language in (
+        ("console history", "user-history.txt", console_history, "bash"),
+        ("pyspark history", "spark_history.py", pyspark_history, "python"),
+    ):
         lines, said = history(read(where)), typed(page, language)
-        first = next((f"line {number}: {a or 'nothing'!r}, the page: {b or 'nothing'!r}" for number, (a, b) in
-                      enumerate(zip([*lines, *[""] * len(said)], [*said, *[""] * len(lines)]), 1) if a != b), "")
-        yield f"{what}, of the page's session", where, bool(lines) and not first, first or f"{len(lines)} lines, the same as on the page"
+        pairs = itertools.zip_longest(lines, said, fillvalue="")
+        first = next(
+            (
+                f"line {number}: {a or 'nothing'!r}, the page: {b or 'nothing'!r}"
+                for number, (a, b) in enumerate(pairs, 1)
+                if a != b
+            ),
+            "",
+        )
+        remark = first or f"{len(lines)} lines, the same as on the page"
+        yield f"{what}, of the page's session", where, bool(lines) and not first, remark
+
+
+def checks_of_page(page):
+    """The page has each subject and step, each query with its result, and each plot."""
+    blocks = shown(page)
     for what, pattern in SUBJECTS:
         found = re.search(pattern, page, re.MULTILINE)
         yield f"report: {what}", "annotations.md", bool(found), ""
     for what, language, pattern in STEPS:
-        where = [text for kind, text, _ in blocks if kind == language and re.search(pattern, text, re.MULTILINE)]
-        yield f"step: {what}", "annotations.md", bool(where), ""
+        commands = [text for kind, text, _ in blocks if kind == language]
+        seen = any(re.search(pattern, text, re.MULTILINE) for text in commands)
+        yield f"step: {what}", "annotations.md", seen, ""
     for path in sorted(glob.glob("queries/*.sql")):
-        statement = "\n".join(line for line in read(path).rstrip().splitlines() if not line.startswith("--"))
-        result = [text for kind, command, text in blocks if kind == "python" and statement in command]
-        yield f"question: {read(path).splitlines()[0].removeprefix('-- ')}", path, bool(result and result[0].startswith("+--")), "" if result else "the page does not ask it"
-    for name in sorted(set(re.findall(r"\]\((plots/[^)]+)\)", page)) | set(glob.glob("plots/*.png"))):
+        lines = read(path).rstrip().splitlines()
+        statement = "\n".join(line for line in lines if not line.startswith("--"))
+        python = [(command, text) for kind, command, text in blocks if kind == "python"]
+        results = [text for command, text in python if statement in command]
+        answered = bool(results and results[0].startswith("+--"))
+        remark = "" if results else "the page does not ask it"
+        yield f"question: {lines[0].removeprefix('-- ')}", path, answered, remark
+    on_page = set(re.findall(r"\]\((plots/[^)]+)\)", page))
+    for name in sorted(on_page | set(glob.glob("plots/*.png"))):
         yield "plot", name, pathlib.Path(name).exists() and f"({name})" in page, ""
-    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True).stdout.splitlines()
+
+
+def checks_of_repository():
+    """The README's map names everything, each script is explained, and no data are tracked."""
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True)
+    tracked = listed.stdout.splitlines()
     named, there = map_and_tree(read("README.md"), tracked)
-    yield "the repository, explained", "README.md", bool(tracked) and named == there, " ".join(sorted(named ^ there)) or f"{len(named)} entries"
-    bare = [path for path in tracked if re.match(r"scripts/[^/]+\.(py|sh)$", path) and not re.match(r'"""|(#!.*\n)?# \S', read(path))]
-    yield "scripts, each explained at its top", "scripts/", bool(tracked) and not bare, " ".join(bare)
-    yield "the data file is not in the repository", "", not [path for path in tracked if path.startswith("data/")], ""
+    remark = " ".join(sorted(named ^ there)) or f"{len(named)} entries"
+    yield "the repository, explained", "README.md", bool(tracked) and named == there, remark
+    bare = [
+        path
+        for path in tracked
+        if re.match(r"scripts/(lib/|report/)?[^/]+\.(py|sh)$", path)
+        and not re.match(r'r?"""|(#!.*\n)?# \S', read(path))
+    ]
+    what = "scripts, each explained at its top"
+    yield what, "scripts/", bool(tracked) and not bare, " ".join(bare)
+    data = [path for path in tracked if path.startswith("data/")]
+    yield "the data file is not in the repository", "", not data, ""
 
 
 def main():
@@ -128,7 +197,11 @@ def main():
         missing += not holds
         print(f"{'ok' if holds else 'MISSING':<8} {what:<62} {where:<42} {remark[:120]}".rstrip())
     if missing:
-        raise Failure(f"{missing} of these are missing or do not hold", "they are marked above", "the report and its histories are made by: make annotate")
+        raise Failure(
+            f"{missing} of these are missing or do not hold",
+            "they are marked above",
+            "the report and its histories are made by: make annotate",
+        )
 
 
 if __name__ == "__main__":

@@ -3,19 +3,23 @@
 # Usage: make consume [TOPIC=name]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 need_env
 
-total=$(python scripts/feed.py)
-[ "$total" -gt 0 ] || die 1 "topic $TOPIC is empty, or not there" "nothing was published to it on $KAFKA" "type: make publish"
+total=$(python scripts/lib/topics.py)
+[ "$total" -gt 0 ] || die 1 "topic $TOPIC is empty, or not there" \
+  "nothing was published to it on $KAFKA" \
+  "type: make publish"
 echo "the first 3 messages, the first 300 characters of each:"
-# Whatever somebody published is made printable, and short: a control character could command the terminal.
-run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -c 3 -e -q -f 'partition %p, offset %o, key %k, %S bytes: %s\n' \
-  | python scripts/printable.py
+# What was published is made printable, and short: a control character could command the terminal.
+run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -c 3 -e -q \
+  -f 'partition %p, offset %o, key %k, %S bytes: %s\n' \
+  | python scripts/lib/printable.py
 echo "the first one by Kafka's own consumer:"
-run kafka-console-consumer --bootstrap-server "$KAFKA" --topic "$TOPIC" --from-beginning --max-messages 1 --timeout-ms 20000 2>&1 \
-  | python scripts/printable.py
+run kafka-console-consumer --bootstrap-server "$KAFKA" --topic "$TOPIC" --from-beginning \
+  --max-messages 1 --timeout-ms 20000 2>&1 \
+  | python scripts/lib/printable.py
 echo "their number (-q: without it kcat's end-of-topic line would be counted too):"
 # A dot a message, for a message may hold line ends itself.
 run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -e -q -f '.\n' | wc -l

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Summary: gets the data file into DATA and checks its hash. When it cannot be had, says so and makes
-#          data/synthetic.json instead: invented data of the same form, for a feed of its own.
+# Summary: gets the data file into DATA and checks its hash. When it cannot be had, says so and
+#          makes data/synthetic.json instead: invented data of the same form, for a feed of its own.
 # Usage: make data [DATA=file] [DATA_URL='address …'] [ANY_HASH=1]
 #        make data SYNTHETIC=100000 [SEED=1] [DATA=file.json or file.jsonl]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 need_env
 
 # The file of the assignment, known by this hash (9,315,053 bytes, 3,280 messages).
@@ -14,20 +14,33 @@ known=1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229
 course_file=data/assessment-attempts-20180128-121051-nested.json
 synthetic=data/synthetic.json
 
-sha256_of() { python -c 'import hashlib, sys; print(hashlib.file_digest(open(sys.argv[1], "rb"), "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1"; }
+# shellcheck disable=SC2119
+sha256_of() { sha256 < "$1" | cut -d' ' -f1; }
 
 if [ -n "$SYNTHETIC" ]; then
-  [ "$DATA" != "$course_file" ] || { DATA=$synthetic; echo "invented data never take the real file's name: writing $DATA"; }
-  [ ! -e "$DATA" ] || [ -f "$DATA.truth.json" ] || die 1 "$DATA is there, and was not made up by this" "$DATA.truth.json is not beside it" "name another file: make data SYNTHETIC=$SYNTHETIC DATA=…"
-  run python scripts/synthetic.py "$SYNTHETIC" "$SEED" "$DATA"
+  [ "$DATA" != "$course_file" ] || {
+    DATA=$synthetic
+    echo "invented data never take the real file's name: writing $DATA"
+  }
+  [ ! -e "$DATA" ] || [ -f "$DATA.truth.json" ] \
+    || die 1 "$DATA is there, and was not made up by this" \
+      "$DATA.truth.json is not beside it" \
+      "name another file: make data SYNTHETIC=$SYNTHETIC DATA=…"
+  run python scripts/lib/synthetic.py "$SYNTHETIC" "$SEED" "$DATA"
   exit
 fi
 
-if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi # a folder of messages, for make validate
-[ ! -d "$DATA" ] || die 1 "$DATA is a folder" "DATA names the file that is wanted" "name a file in it: make data DATA=$(quoted "${DATA%/}")/assessments.json"
+# A folder of messages, for make validate.
+if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi
+[ ! -d "$DATA" ] || die 1 "$DATA is a folder" \
+  "DATA names the file that is wanted" \
+  "name a file in it: make data DATA=$(quoted "${DATA%/}")/assessments.json"
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
-  if [ -f "$DATA.truth.json" ]; then echo "$DATA is there (SYNTHETIC)"; exit; fi
+  if [ -f "$DATA.truth.json" ]; then
+    echo "$DATA is there (SYNTHETIC)"
+    exit
+  fi
   hash=$(sha256_of "$DATA")
   if [ "$hash" = "$known" ]; then
     echo "$DATA is there, sha256 $known: the assignment's file"
@@ -41,15 +54,18 @@ if [ -f "$DATA" ]; then
 fi
 
 if [ "$DATA" != "$course_file" ] && [[ " $KNOB_ORIGINS " = *" DATA_URL=file "* ]]; then
-  die 1 "$DATA is not there" "it was named as DATA" "correct the name; or say where to get it: make data DATA=$(printf %q "$DATA") DATA_URL=…"
+  die 1 "$DATA is not there" \
+    "it was named as DATA" \
+    "correct the name; or say where to get it: make data DATA=$(printf %q "$DATA") DATA_URL=…"
 fi
 mkdir -p "$(dirname "$DATA")"
 new=$DATA.$$.new
 trap 'rm -f "$new"' EXIT
-read -ra addresses <<<"$DATA_URL"
+read -ra addresses <<< "$DATA_URL"
 for address in "${addresses[@]}"; do
   shown=$(without_secrets "$address")
-  get=(curl --fail --location --silent --show-error --connect-timeout 10 --speed-limit 1000 --speed-time 60 --retry 2 --output "$new")
+  get=(curl --fail --location --silent --show-error --connect-timeout 10
+    --speed-limit 1000 --speed-time 60 --retry 2 --output "$new")
   printf '$ %s\n' "$(quoted "${get[@]}" "$shown")" >&2
   # By standard input: everybody on this machine can read the arguments of a process.
   address=${address//\\/\\\\}
@@ -59,25 +75,29 @@ for address in "${addresses[@]}"; do
   fi
   hash=$(sha256_of "$new")
   if [ "$hash" != "$known" ] && [ "$ANY_HASH" != 1 ]; then
-    printf '  %s gave another file: sha256 %s\n  (to take it all the same: ANY_HASH=1)\n' "$shown" "$hash" >&2
+    printf '  %s gave another file: sha256 %s\n  (to take it all the same: ANY_HASH=1)\n' \
+      "$shown" "$hash" >&2
     continue
   fi
   mv "$new" "$DATA"
-  echo "$DATA: $(wc -c < "$DATA") bytes, sha256 $hash$([ "$hash" = "$known" ] && echo ": the assignment's file")"
+  note=''
+  [ "$hash" != "$known" ] || note=": the assignment's file"
+  echo "$DATA: $(wc -c < "$DATA") bytes, sha256 $hash$note"
   exit
 done
 
-cat >&2 <<END
+cat >&2 << END
 
   THE REAL DATA COULD NOT BE HAD: no address in DATA_URL gave the assignment's file.
     its sha256:  $known
     have a copy? make all DATA=/path/to/the/copy.json
     an address?  make all DATA_URL=https://… (file:///path works too)
-  Instead, $synthetic is made up: SYNTHETIC data of the same form, for the feed "synthetic" and never another.
+  Instead, $synthetic is made up: SYNTHETIC data of the same form, for the feed "synthetic"
+  and never another.
 
 END
 if [ -f "$synthetic" ] && [ -f "$synthetic.truth.json" ]; then
   echo "$synthetic is there (SYNTHETIC)"
 else
-  run python scripts/synthetic.py 3280 "$SEED" "$synthetic"
+  run python scripts/lib/synthetic.py 3280 "$SEED" "$synthetic"
 fi

@@ -3,11 +3,14 @@
 # Usage: make list [TOPIC=name]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 need_env
 
-run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" || die 1 "feed $TOPIC cannot be listed" "the message of hadoop is above" \
-  "no such file or directory: the feed was never landed here, type: make land; any other message: make status"
+run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" \
+  || die 1 "feed $TOPIC cannot be listed" \
+    "the message of hadoop is above" \
+    "no such file or directory: the feed was never landed here, type: make land;
+       otherwise: make status"
 echo "bytes, bytes with replicas, table:"
 run hadoop fs -du "$HDFS$WAREHOUSE/$TOPIC"

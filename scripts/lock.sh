@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Summary: writes the lock files of conf/ anew, after a version changed in requirements*.in or ivy.xml.
+# Summary: writes the lock files of conf/, after a version changed in requirements*.in or ivy.xml.
 # Usage: make lock     (needs the network; look at the diff before you commit it)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -15,8 +15,11 @@ for name in requirements-build requirements; do
   run "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header "conf/$name.in" -o "conf/$name.txt"
 done
-"$work/venv/bin/pip" install --quiet --no-deps "$(grep -o '^pyspark==[0-9.]*' conf/requirements.txt)"
-java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar -settings conf/ivysettings.xml -ivy conf/ivy.xml \
-  -cache "$work/ivy" -confs kafka hdfs spark -types jar bundle -retrieve "$work/jars/[conf]/[artifact]-[revision].[ext]"
-(cd "$work/jars" && find . -name '*.jar' | cut -c 3- | LC_ALL=C sort | xargs sha256sum) > conf/jars.lock
+pyspark=$(grep -o '^pyspark==[0-9.]*' conf/requirements.txt)
+"$work/venv/bin/pip" install --quiet --no-deps "$pyspark"
+java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+  -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$work/ivy" -confs kafka hdfs spark \
+  -types jar bundle -retrieve "$work/jars/[conf]/[artifact]-[revision].[ext]"
+(cd "$work/jars" && find . -name '*.jar' | cut -c 3- | LC_ALL=C sort | xargs sha256sum) \
+  > conf/jars.lock
 echo "conf/requirements*.txt and conf/jars.lock are new"

@@ -1,27 +1,38 @@
 #!/usr/bin/env bash
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
-#          server jars into the run folder. All of it pinned; packages and jars only by hash.
-#          What is in place is left alone, and then no network is needed.
-# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, .run without; with STACK=docker it is the image that is built)
+#          server jars into the run folder. All of it pinned; packages and jars only by hash. What
+#          is in place is left alone, and then no network is needed.
+# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, by default .run; with
+#        STACK=docker the image is built instead)
 set -euo pipefail
 unset CDPATH # for whoever runs this by hand
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 quiet=${1:-}
 run_dir=${RUN_DIR:-.run}
-(umask 077; mkdir -p "$run_dir") || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
-[ -w "$run_dir" ] && [ -x "$run_dir" ] || die 1 "the run folder $run_dir is not yours to write in" "you are $(id -un 2>/dev/null || id -u), its owner is $(stat -c %U "$run_dir" 2>/dev/null || ls -ld "$run_dir")" \
-  "take it over: sudo chown -R $(id -u):$(id -g) $(quoted "$run_dir"); or choose another: RUN_DIR=.run-2"
+(
+  umask 077
+  mkdir -p "$run_dir"
+) || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
+if ! [ -w "$run_dir" ] || ! [ -x "$run_dir" ]; then
+  owner=$(stat -c %U "$run_dir" 2> /dev/null || ls -ld "$run_dir")
+  die 1 "the run folder $run_dir is not yours to write in" \
+    "you are $(id -un 2> /dev/null || id -u), its owner is $owner" \
+    "take it over: sudo chown -R $(id -u):$(id -g) $(quoted "$run_dir");
+       or choose another: RUN_DIR=.run-2"
+fi
 run_dir=$(cd "$run_dir" && pwd)
 if [ ! -f "$run_dir/run-folder" ]; then
-  # make clean removes what is marked here: never a folder that holds something of somebody else.
-  [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" "a run folder is made by this project, or empty" "choose another: RUN_DIR=.run-2"
+  # make clean removes only folders with this mark, never one with other files in it.
+  [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" \
+    "a run folder is made by this project, or empty" \
+    "choose another: RUN_DIR=.run-2"
   chmod 700 "$run_dir" # it holds customers' data, whoever made it
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
 fi
-[ "${STACK:-local}" != docker ] || exec scripts/docker.sh setup
+[ "${STACK:-local}" != docker ] || exec scripts/lib/containers.sh setup
 
 USER_HOME=${USER_HOME-${HOME:-}}
 mkdir -p "$run_dir/home"
@@ -33,75 +44,103 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 needs() {
   local free
   free=$(df -Pk . | awk 'NR == 2 {print int($4 / 1000)}')
-  [ "$free" -ge "$1" ] || die 1 "the disk is too full for $2: $free MB are free, $1 MB are needed" "$(df -Pk . | awk 'NR == 2 {print "it is " $1 ", mounted at " $6}')" \
-    "make room there, or clone to another disk; then again: make setup"
+  [ "$free" -ge "$1" ] \
+    || die 1 "the disk is too full for $2: $free MB are free, $1 MB are needed" \
+      "$(df -Pk . | awk 'NR == 2 {print "it is " $1 ", mounted at " $6}')" \
+      "make room there, or clone to another disk; then again: make setup"
 }
 
 # --- Java and the system's tools ---------------------------------------------------------------
 
 # Spark 4 needs Java 17 or newer. Prints the JAVA_HOME of the first one that fits.
 find_java() {
-  local java version
-  for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" /usr/lib/jvm/*/bin/java \
-              /opt/homebrew/opt/openjdk*/bin/java /usr/local/opt/openjdk*/bin/java; do
+  local java settings version
+  for java in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} "$(command -v java || true)" \
+    /usr/lib/jvm/*/bin/java /opt/homebrew/opt/openjdk*/bin/java /usr/local/opt/openjdk*/bin/java; do
     [ -x "$java" ] || continue
-    version=$("$java" -XshowSettings:properties -version 2>&1) || continue
-    [ "$(sed -n 's/^ *java.specification.version = \(1\.\)\{0,1\}\([0-9]*\).*/\2/p' <<<"$version")" -ge 17 ] || continue
-    sed -n 's/^ *java.home = //p' <<<"$version"
+    settings=$("$java" -XshowSettings:properties -version 2>&1) || continue
+    version=$(sed -nE 's/^ *java.specification.version = (1\.)?([0-9]*).*/\2/p' <<< "$settings")
+    [ "$version" -ge 17 ] || continue
+    sed -n 's/^ *java.home = //p' <<< "$settings"
     return
   done
   return 1
 }
 
-remembered=$(cat "$run_dir/java_home" 2>/dev/null || true)
-# Found before, still there, and nobody asks for another one since.
+remembered=$(cat "$run_dir/java_home" 2> /dev/null || true)
+# Found before, still there, and no other one is asked for.
 [ -x "$remembered/bin/java" ] && [ "${JAVA_HOME:-$remembered}" = "$remembered" ] || remembered=''
 missing=()
-[ -n "$remembered" ] || find_java >/dev/null || missing+=("java:Kafka, HDFS and Spark run on it (17 or newer)")
-command -v kcat >/dev/null || missing+=("kcat:publishes and consumes messages")
-command -v jq >/dev/null || missing+=("jq:takes the data file apart")
-command -v curl >/dev/null || missing+=("curl:gets the data file")
-command -v python3 >/dev/null || die 1 "there is no python3" "the scripts are written in it" "install Python 3.10 or newer"
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die 1 "$(python3 --version) is too old" "PySpark 4.2 needs Python 3.10 or newer" "put a newer python3 first on the PATH"
-[ -d .venv ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("python3-venv:keeps the Python packages inside this folder")
+[ -n "$remembered" ] || find_java > /dev/null \
+  || missing+=("java:Kafka, HDFS and Spark run on it (17 or newer)")
+command -v kcat > /dev/null || missing+=("kcat:publishes and consumes messages")
+command -v jq > /dev/null || missing+=("jq:takes the data file apart")
+command -v curl > /dev/null || missing+=("curl:gets the data file")
+command -v python3 > /dev/null || die 1 "there is no python3" \
+  "the scripts are written in it" \
+  "install Python 3.10 or newer"
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+  || die 1 "$(python3 --version) is too old" \
+    "PySpark 4.2 needs Python 3.10 or newer" \
+    "put a newer python3 first on the PATH"
+[ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \
+  || missing+=("python3-venv:keeps the Python packages inside this folder")
 
 if [ ${#missing[@]} -gt 0 ]; then
   packages=()
   say 'missing on this machine:'
-  for entry in "${missing[@]}"; do printf '         %-13s %s\n' "${entry%%:*}" "${entry#*:}" >&2; packages+=("${entry%%:*}"); done
-  if command -v brew >/dev/null; then
+  for entry in "${missing[@]}"; do
+    printf '         %-13s %s\n' "${entry%%:*}" "${entry#*:}" >&2
+    packages+=("${entry%%:*}")
+  done
+  if command -v brew > /dev/null; then
     packages=("${packages[@]/#java/openjdk@17}")
     run brew install "${packages[@]}"
-  elif command -v apt-get >/dev/null; then
+  elif command -v apt-get > /dev/null; then
     as_root=()
     if [ "$(id -u)" -ne 0 ]; then
-      command -v sudo >/dev/null || die 1 "cannot install: neither root nor sudo here" "apt-get installs packages as root only" \
-        "ask for: openjdk-17-jre-headless (or newer), and of this list what is named above: kcat jq curl python3-venv"
+      command -v sudo > /dev/null || die 1 "cannot install: neither root nor sudo here" \
+        "apt-get installs packages as root only" \
+        "ask for what is named above: openjdk-17-jre-headless (or newer) kcat jq curl python3-venv"
       as_root=(sudo)
     fi
     run "${as_root[@]}" apt-get update -qq
-    java_package=$(apt-cache --names-only search '^openjdk-(17|21)-jre-headless$' | sort | head -n 1 | cut -d' ' -f1)
+    java_package=$(apt-cache --names-only search '^openjdk-(17|21)-jre-headless$' \
+      | sort | head -n 1 | cut -d' ' -f1)
     packages=("${packages[@]/#java/${java_package:-default-jre-headless}}")
-    install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}")
+    install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+      apt-get install -y -qq --no-install-recommends "${packages[@]}")
     printf '$ %s\n' "$(quoted "${install[@]}")" >&2
-    "${install[@]}" > "$run_dir/apt.log" 2>&1 ||
-      { tail -n 20 "$run_dir/apt.log" >&2; die 1 "apt-get could not install ${packages[*]}" "its output: $run_dir/apt.log" "install them by hand, then: make setup"; }
+    "${install[@]}" > "$run_dir/apt.log" 2>&1 \
+      || {
+        tail -n 20 "$run_dir/apt.log" >&2
+        die 1 "apt-get could not install ${packages[*]}" \
+          "its output: $run_dir/apt.log" \
+          "install them by hand, then: make setup"
+      }
   else
-    die 1 "no apt-get and no Homebrew here" "this script can install with those two only" "install with your package manager: Java 17 or newer, and what is named above"
+    die 1 "no apt-get and no Homebrew here" \
+      "this script can install with those two only" \
+      "install with your package manager: Java 17 or newer, and what is named above"
   fi
 fi
 if [ -z "$remembered" ]; then
-  remembered=$(find_java) || die 1 "there is still no Java 17 or newer" "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" "install one, or: make setup JAVA_HOME=/path/to/it"
-  [ -z "${JAVA_HOME:-}" ] || [ "$(cd "$JAVA_HOME" 2>/dev/null && pwd -P)" = "$(cd "$remembered" && pwd -P)" ] ||
-    say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
+  remembered=$(find_java) || die 1 "there is still no Java 17 or newer" \
+    "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" \
+    "install one, or: make setup JAVA_HOME=/path/to/it"
+  [ -z "${JAVA_HOME:-}" ] || [ "$JAVA_HOME" -ef "$remembered" ] \
+    || say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
   printf '%s\n' "$remembered" > "$run_dir/java_home"
 fi
 
 # --- one set-up at a time from here on ----------------------------------------------------------
 
-# The lock is the system's own, held by an open file: it is gone with whoever held it, however that ended.
-exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" "set-up puts .venv here" "give yourself the right, or clone to another place"
-python3 - <<'PYTHON'
+# The lock is the system's own, held by an open file: it is gone with whoever held it, however that
+# ended.
+exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" \
+  "set-up puts .venv here" \
+  "give yourself the right, or clone to another place"
+python3 - << 'PYTHON'
 import fcntl, sys
 try:
     fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,29 +154,41 @@ trap 'exit 130' INT TERM
 
 # --- Python packages ---------------------------------------------------------------------------
 
-# What .venv was made from, by which Python, and where: a virtual environment knows its own path (that of the folder, also
-# when .venv is a link to it).
-wanted="$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1) $(python3 -V) $(cd .venv 2>/dev/null && pwd -P || echo "$(pwd -P)/.venv")"
-if [ "$(cat .venv/made-from 2>/dev/null)" != "$wanted" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+# What .venv was made from, by which Python, and where: a virtual environment contains its own path
+# (the folder's, also if .venv is a link to it).
+pinned=$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1)
+venv=$(cd .venv 2> /dev/null && pwd -P || echo "$(pwd -P)/.venv")
+wanted="$pinned $(python3 -V) $venv"
+if [ "$(cat .venv/made-from 2> /dev/null)" != "$wanted" ] \
+  || ! .venv/bin/python -c '' 2> /dev/null; then
   say "Python packages into .venv (about 1 GB unpacked, one to two minutes)"
   needs 1500 "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
-  [ ! -d .venv ] || { rm -rf .venv.old; mv .venv .venv.old; }
+  [ ! -d .venv ] || {
+    rm -rf .venv.old
+    mv .venv .venv.old
+  }
   trap 'rm -rf .venv; [ ! -d .venv.old ] || mv .venv.old .venv' EXIT
   python3 -m venv .venv
   # Of pip's settings, this machine's and the user's, only those that say where packages come from.
+  sources='index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries'
   while read -r name value; do
     [ -n "${!name:-}" ] || export "$name=$value"
-  done < <(HOME=$USER_HOME .venv/bin/pip config list 2>/dev/null |
-    sed -nE "s/^(global|install)\.(index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries)='(.*)'\$/\2 \3/p" |
-    sed -E 's/\\n/ /g; s/^timeout /default-timeout /' | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
+  done < <(HOME=$USER_HOME .venv/bin/pip config list 2> /dev/null \
+    | sed -nE "s/^(global|install)\.($sources)='(.*)'\$/\2 \3/p" \
+    | sed -E 's/\\n/ /g; s/^timeout /default-timeout /' \
+    | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
   [ -z "$USER_HOME" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
   # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
   # shellcheck disable=SC2015  # die is meant for either failure
-  run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt &&
-    run .venv/bin/pip install --quiet --require-hashes --no-build-isolation -r conf/requirements.txt ||
-    die 1 "pip could not install the Python packages" "its message is above; nothing half made is left" "no connection: check the network, or set https_proxy; anything else: mend what pip says; then again: make setup"
+  run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt \
+    && run .venv/bin/pip install --quiet --require-hashes --no-build-isolation \
+      -r conf/requirements.txt \
+    || die 1 "pip could not install the Python packages" \
+      "its message is above; nothing half made is left" \
+      "no connection: check the network, or set https_proxy; otherwise mend what pip says;
+       then again: make setup"
   printf '%s\n' "$wanted" > .venv/made-from
   trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
   rm -rf .venv.old
@@ -147,8 +198,8 @@ fi
 
 # Each folder of jars as conf/jars.lock wants it, not one jar more.
 jars_are_right() {
-  (cd "$1" && sha256 -c --quiet --strict "$OLDPWD/conf/jars.lock" >/dev/null 2>&1 &&
-    [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$OLDPWD/conf/jars.lock")" ])
+  (cd "$1" && sha256 -c --quiet --strict "$OLDPWD/conf/jars.lock" > /dev/null 2>&1 \
+    && [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$OLDPWD/conf/jars.lock")" ])
 }
 
 if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
@@ -156,7 +207,10 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
   rm -rf "$new"
   cleanup+=("$new")
   if [ "$run_dir" != "$PWD/.run" ] && cmp -s conf/jars.lock .run/jars/jars.lock; then
-    cp -Rl .run/jars "$new" 2>/dev/null || { rm -rf "$new"; cp -R .run/jars "$new"; }
+    cp -Rl .run/jars "$new" 2> /dev/null || {
+      rm -rf "$new"
+      cp -R .run/jars "$new"
+    }
     rm -f "$new"/*.jsa "$new"/archives* # see below
   else
     say "server jars into $run_dir/jars (120 MB, about a minute)"
@@ -167,19 +221,30 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
     if [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]]; then
       java_proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}")
     fi
-    "$remembered/bin/java" "${java_proxy[@]}" -Duser.home="$HOME" -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
-      -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" -confs kafka hdfs spark \
-      -types jar bundle -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 ||
-      { grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
-        die 1 "the server jars could not be had" "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" "no connection: check the network, or set https_proxy; anything else: mend what the log says; then again: make setup"; }
-    jars_are_right "$new" || { rm -rf "$run_dir/ivy"
-      die 1 "a server jar is not the one that conf/jars.lock names" "a broken download, or another file under the same name" "try again: make setup (and tell the maintainers if it stays so)"; }
-    # NameNode and DataNode unpack this whole jar each time they start, in search of parts of their web pages. Not
-    # compressed, it lets them start three seconds sooner, for 90 MB. (The image has to stay small.)
-    [ ! -d conf/classes ] || python3 - "$new"/hdfs/*.jar <<'PYTHON'
+    "$remembered/bin/java" ${java_proxy[@]+"${java_proxy[@]}"} -Duser.home="$HOME" \
+      -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+      -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" \
+      -confs kafka hdfs spark -types jar bundle \
+      -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 \
+      || {
+        grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
+        die 1 "the server jars could not be had" \
+          "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" \
+          "no connection: check the network, or set https_proxy; otherwise mend what the log says;
+       then again: make setup"
+      }
+    jars_are_right "$new" || {
+      rm -rf "$run_dir/ivy"
+      die 1 "a server jar is not the one that conf/jars.lock names" \
+        "a broken download, or another file under the same name" \
+        "try again: make setup (and tell the maintainers if it stays so)"
+    }
+    # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
+    # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)
+    [ ! -d conf/classes ] || python3 - "$new"/hdfs/*.jar << 'PYTHON'
 import os, sys, zipfile
 name = sys.argv[1]
-with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w", zipfile.ZIP_STORED) as stored:
+with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored:
     for entry in jar.infolist():
         stored.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), jar.read(entry))
 os.replace(name + ".new", name)
@@ -192,21 +257,33 @@ fi
 
 # --- class archives ----------------------------------------------------------------------------
 
-# What the archives depend on. They are made in the background, at low priority: everything works without them, only slower.
-archives_for=$( (cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2>/dev/null || true) | sha256 | cut -d' ' -f1)
-archives_fit() { # FOLDER: made for these jars by this Java, and of the length that they had then
-  [ "$archives_for"$'\n'"$(cd "$1" && wc -c ./*.jsa 2>/dev/null)" = "$(cat "$1/archives" 2>/dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
+# What the archives depend on. They are made in the background, at low priority: everything works
+# without them, only slower.
+archives_for=$(
+  (cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2> /dev/null || true) \
+    | sha256 | cut -d' ' -f1
+)
+# archives_fit FOLDER: made for these jars by this Java, and not truncated since.
+archives_fit() {
+  local now
+  now=$archives_for$'\n'$(cd "$1" && wc -c ./*.jsa 2> /dev/null) || true
+  [ "$now" = "$(cat "$1/archives" 2> /dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
 }
-if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then # (the image is set up from fewer files)
+# (The image is set up from fewer files.)
+if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then
   [ ! -f "$run_dir/jars/archives" ] || rm -f "$run_dir"/jars/*.jsa "$run_dir/jars/archives"
   if [ "$run_dir" != "$PWD/.run" ] && [ -d .run/jars ]; then
-    # The jars are those of .run by other names (hard links), and so its archives are valid for them too.
-    ! archives_fit .run/jars || ln -f .run/jars/*.jsa .run/jars/archives "$run_dir/jars/" 2>/dev/null || true
+    # The jars are hard links to those of .run, so its archives are valid for them too.
+    ! archives_fit .run/jars \
+      || ln -f .run/jars/*.jsa .run/jars/archives "$run_dir/jars/" 2> /dev/null || true
   else
     mkdir -p "$run_dir/logs"
-    STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir ARCHIVES_FOR=$archives_for \
-      nohup nice -n 19 scripts/env.sh python scripts/archives.py > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
+    STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
+      ARCHIVES_FOR=$archives_for nohup nice -n 19 \
+      scripts/lib/env.sh python scripts/lib/archives.py \
+      > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
   fi
 fi
 
-[ "$quiet" = --quiet ] || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"
+[ "$quiet" = --quiet ] \
+  || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"

@@ -2,8 +2,9 @@
 # Summary: an interactive bash with the stack's tools on its path.
 # Usage: make shell
 set -euo pipefail
-cat <<END
-kafka-topics, kafka-console-consumer, kcat (kafkacat), jq, hadoop fs, hdfs dfsadmin, pyspark, spark-sql, spark-submit
+cat << END
+kafka-topics, kafka-console-consumer, kcat (kafkacat), jq, hadoop fs, hdfs dfsadmin,
+pyspark, spark-sql, spark-submit
 KAFKA=$KAFKA  HDFS=$HDFS  TOPIC=$TOPIC  DATA=$DATA      to leave: exit
 END
 unset KNOB_ORIGINS # of the make that started this; one started in here has its own

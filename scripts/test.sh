@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Summary: all tests, on a real stack of their own (.run-test, other ports) beside a running one.
-# Usage: scripts/test.sh [ARGUMENT OF PYTEST…]     (without one: all but the faults, which make test-faults runs)
-#        make test     (DATA or DATA_URL names the real file; without it the tests on it are skipped, and say so)
+# Usage: scripts/test.sh [ARGUMENT OF PYTEST…]     (without one: all but faults and containers)
+#        make test     (DATA or DATA_URL names the real file; otherwise its tests are skipped)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib.sh
-case ${1:-} in -h|--help) help_from_header "$0"; exit ;; esac
+. scripts/lib/common.sh
+help_if_asked "$@"
 need_env
 
 # The real file, when it can be had without the network's help or by an address that somebody gave.

@@ -1,44 +1,62 @@
-"""What the tables must hold, reckoned in plain Python from what was made or published; never by the code under test."""
+"""What the tables must hold, calculated in plain Python from the messages, without the product."""
+
+import collections
 import datetime
 import json
 import re
 
 UTC = datetime.timezone.utc
-ATTEMPT = ["keen_id", "user_exam_id", "base_exam_id", "exam_name", "started_at", "keen_timestamp", "keen_created_at", "certification", "max_attempts", "attempt",
-           "sequences_id", "total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct", "question_count"]
+ATTEMPT = (
+    "keen_id user_exam_id base_exam_id exam_name started_at keen_timestamp keen_created_at "
+    "certification max_attempts attempt sequences_id total correct incorrect incomplete "
+    "unanswered submitted all_correct question_count"
+).split()
 EXAM = ["keen_id", "base_exam_id", "exam_name", "question_position", "question_id"]
-QUESTION = [*EXAM, "user_result", "user_correct", "user_incomplete", "user_submitted", "option_count"]
+QUESTION = [
+    *EXAM,
+    *("user_result", "user_correct", "user_incomplete", "user_submitted", "option_count"),
+]
 RESULT = QUESTION.index("user_result")
 RESULTS = (None, "correct", "incorrect", "missed_some", "unanswered")
 OPTION = [*EXAM, "option_position", "option_id", "checked", "clicked_at", "submitted", "correct"]
+QUESTION_KEY = ("keen_id", "question_position")
+OPTION_KEY = ("keen_id", "question_position", "option_position")
 
 
 def moment(text):
-    """The source's times as the tables hold them: to the microsecond, what is finer cut off."""
+    """Returns a time of the source as the tables hold it: microseconds, finer digits truncated."""
     if text is None:
         return None
     if re.fullmatch(r"\d+\.?\d*", text):
         seconds, _, fraction = text.partition(".")
-        return datetime.datetime.fromtimestamp(int(seconds), UTC) + datetime.timedelta(microseconds=int(fraction[:6].ljust(6, "0")))
+        return datetime.datetime.fromtimestamp(int(seconds), UTC) + datetime.timedelta(
+            microseconds=int(fraction[:6].ljust(6, "0"))
+        )
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def truth_rows(line, **changed):
-    """A line of synthetic.py's truth -> (row of attempts without its position, rows of questions, rows of options).
-    changed: columns of all three in which the message that was sent differs."""
+    """Turns a line of synthetic.py's truth into table rows.
+
+    changed: columns of all three tables in which the message that was sent differs.
+    Returns the row of attempts (without its offset), the rows of questions, the rows of options.
+    """
     attempt = dict(zip(ATTEMPT, line["attempt"], strict=True)) | changed
     for name in ("started_at", "keen_timestamp", "keen_created_at"):
         attempt[name] = moment(attempt[name])
+    questions = [dict(zip(QUESTION, each, strict=True)) | changed for each in line["questions"]]
     options = [dict(zip(OPTION, each, strict=True)) | changed for each in line["options"]]
     for option in options:
         option["clicked_at"] = moment(option["clicked_at"])
-    return attempt, [dict(zip(QUESTION, each, strict=True)) | changed for each in line["questions"]], options
+    return attempt, questions, options
 
 
 def verdicts(records):
-    """(partition, offset, value) in the order in which they were accepted or not -> {(partition, offset): (status, reason)}.
-    Knows synthetic messages as they are, cut off, with one field changed, and with a result that is none: all that the
-    tests of faults send."""
+    """Judges records (partition, offset, value), given in the order of acceptance.
+
+    Knows what the tests of faults send: synthetic messages unchanged, truncated, with one field
+    changed, or with an unknown result. Returns {(partition, offset): (status, reason)}.
+    """
     first, found = {}, {}
     for partition, offset, value in records:
         try:
@@ -46,15 +64,18 @@ def verdicts(records):
         except ValueError:
             found[partition, offset] = ("rejected", "not_json")
             continue
-        if any(question.get("user_result") not in RESULTS for question in message["sequences"]["questions"]):
+        questions = message["sequences"]["questions"]
+        if any(question.get("user_result") not in RESULTS for question in questions):
             found[partition, offset] = ("rejected", "unknown_result")
             continue
         keen_id = message["keen_id"]
         at, text = first.setdefault(keen_id, (f"{partition}-{offset}", value))
         if at == f"{partition}-{offset}":
             found[partition, offset] = ("accepted", None)
+        elif text == value:
+            found[partition, offset] = ("duplicate", f"duplicate_of: {at}")
         else:
-            found[partition, offset] = ("duplicate", f"duplicate_of: {at}") if text == value else ("rejected", f"conflicts_with: {at}")
+            found[partition, offset] = ("rejected", f"conflicts_with: {at}")
     return found
 
 
@@ -66,17 +87,37 @@ def without(items, *names):
     return [{name: value for name, value in row.items() if name not in names} for row in items]
 
 
+def sat_again(attempts):
+    """Returns the keen_ids of attempts that start within a minute after the end of another
+    attempt at the same exam."""
+    ended = collections.defaultdict(list)
+    for attempt in attempts:
+        ended[attempt["base_exam_id"]].append((attempt["keen_timestamp"], attempt["keen_id"]))
+    return {
+        attempt["keen_id"]
+        for attempt in attempts
+        for end, other in ended[attempt["base_exam_id"]]
+        if other != attempt["keen_id"] and 0 <= (attempt["started_at"] - end).total_seconds() <= 60
+    }
+
+
 def broken_promises(attempts, questions, options):
-    """Invariant 4 for a reader who opened the three in this order (Arrow tables): a text for each attempt that lacks a
-    child, or has one twice."""
+    """Checks invariant 4 for a reader who opened the three tables (Arrow tables) in this order.
+
+    Returns a text for each attempt that lacks a child row or has one twice.
+    """
+
+    def columns(table, *names):
+        return zip(*(table[name].to_pylist() for name in names), strict=True)
+
     positions, wanted, counts, seen = {}, {}, {}, set()
-    for keen_id, position, option_count in zip(*(questions[name].to_pylist() for name in ("keen_id", "question_position", "option_count")), strict=True):
+    for keen_id, position, option_count in columns(questions, *QUESTION_KEY, "option_count"):
         positions.setdefault(keen_id, []).append(position)
         wanted[keen_id, position] = option_count
-    for keen_id, position, place in zip(*(options[name].to_pylist() for name in ("keen_id", "question_position", "option_position")), strict=True):
+    for keen_id, position, place in columns(options, *OPTION_KEY):
         counts.setdefault((keen_id, position), []).append(place)
     broken = []
-    for keen_id, question_count in zip(attempts["keen_id"].to_pylist(), attempts["question_count"].to_pylist(), strict=True):
+    for keen_id, question_count in columns(attempts, "keen_id", "question_count"):
         if keen_id in seen:
             broken.append(f"attempt {keen_id} is listed twice")
         seen.add(keen_id)
@@ -86,5 +127,8 @@ def broken_promises(attempts, questions, options):
         for position in found:
             places = sorted(counts.get((keen_id, position), []))
             if places != list(range(wanted[keen_id, position])):
-                broken.append(f"attempt {keen_id} question {position} has {wanted[keen_id, position]} options, found are {places}")
+                broken.append(
+                    f"attempt {keen_id} question {position} has {wanted[keen_id, position]} "
+                    f"options, found are {places}"
+                )
     return broken

@@ -1,20 +1,27 @@
-"""Class archives (AppCDS): JVMs use them in every run folder, and start without them when they do not fit."""
+"""Class archives (AppCDS): JVMs use them in every run folder, and start without unusable ones."""
+
 import os
-import pathlib
 import shutil
 import subprocess
 import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from stacks import ROOT
+
 JARS = ROOT / ".run" / "jars"
+
+
+def set_up(run_dir):
+    subprocess.run(
+        ["scripts/setup.sh", "--quiet"], cwd=ROOT, check=True, env=os.environ | {"RUN_DIR": run_dir}
+    )
 
 
 @pytest.fixture(scope="module")
 def archives():
-    """Set-up makes them in the background."""
-    subprocess.run(["scripts/setup.sh", "--quiet"], cwd=ROOT, check=True, env=os.environ | {"RUN_DIR": ".run"})
+    """Waits until set-up, which makes them in the background, is done; returns {kind: path}."""
+    set_up(".run")
     begin = time.monotonic()
     while not (JARS / "archives").exists():
         assert time.monotonic() - begin < 500, (ROOT / ".run" / "logs" / "archives.log").read_text()
@@ -27,33 +34,52 @@ def fresh(archives):
     """A new run folder, set up as for any command."""
     folder = ROOT / ".run-archives"
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run(["scripts/setup.sh", "--quiet"], cwd=ROOT, check=True, env=os.environ | {"RUN_DIR": folder.name})
+    set_up(folder.name)
     yield folder
     shutil.rmtree(folder)
 
 
 def run(folder, *command, **more):
-    return subprocess.run(["scripts/env.sh", *command], cwd=ROOT, text=True, capture_output=True, check=True,
-                          env=os.environ | {"RUN_DIR": folder.name} | more)
+    return subprocess.run(
+        ["scripts/lib/env.sh", *command],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+        env=os.environ | {"RUN_DIR": folder.name} | more,
+    )
 
 
 def hadoop(folder, options=""):
-    """hadoop fs -ls of a local folder needs no stack."""
-    return run(folder, "hadoop", "fs", "-ls", f"file://{ROOT}/conf/kafka", JAVA_TOOL_OPTS=f"-Xmx256m {options}")
+    """Lists a local folder with hadoop, which needs no stack."""
+    command = ["hadoop", "fs", "-ls", f"file://{ROOT}/conf/kafka"]
+    return run(folder, *command, JAVA_TOOL_OPTS=f"-Xmx256m {options}")
 
 
-@pytest.mark.parametrize("tool, name", [("hadoop fs -ls file:///", "org.apache.hadoop.fs.FsShell"), ("kafka-topics --version", "org.apache.kafka.tools.TopicCommand")])
+@pytest.mark.parametrize(
+    "tool, name",
+    [
+        ("hadoop fs -ls file:///", "org.apache.hadoop.fs.FsShell"),
+        ("kafka-topics --version", "org.apache.kafka.tools.TopicCommand"),
+    ],
+)
 def test_tools_of_a_new_run_folder_take_their_classes_from_the_archive(fresh, tmp_path, tool, name):
     run(fresh, *tool.split(), JAVA_TOOL_OPTS=f"-Xlog:class+load:file={tmp_path}/classes")
     assert f"{name} source: shared objects file (top)" in (tmp_path / "classes").read_text()
 
 
 def test_spark_of_a_new_run_folder_takes_its_classes_from_the_archive(fresh, tmp_path):
-    code = (f"import os, sys; os.environ['SPARK_SUBMIT_OPTS'] += ' -Xlog:class+load:file={tmp_path}/classes'; sys.path.insert(0, 'scripts');"
-            "import tables; print(tables.session('archives', 0).range(3).count())")
+    log = f"-Xlog:class+load:file={tmp_path}/classes"
+    code = (
+        f"import os; os.environ['SPARK_SUBMIT_OPTS'] += ' {log}'; "
+        "import spark_session; print(spark_session.get('archives', 0).range(3).count())"
+    )
     assert run(fresh, "python", "-c", code).stdout.strip() == "3"
     loaded = (tmp_path / "classes").read_text()
-    for name in ("org.apache.spark.sql.classic.SparkSession", "io.delta.sql.DeltaSparkSessionExtension"):
+    for name in (
+        "org.apache.spark.sql.classic.SparkSession",
+        "io.delta.sql.DeltaSparkSessionExtension",
+    ):
         assert f"{name} source: shared objects file (top)" in loaded
 
 
@@ -71,8 +97,8 @@ def test_an_archive_that_was_cut_short_is_replaced_by_set_up(fresh):
     archive = fresh / "jars" / "hdfs.jsa"
     whole = archive.read_bytes()
     archive.unlink()
-    archive.write_bytes(whole[:len(whole) // 2])  # Java would crash on it
-    subprocess.run(["scripts/setup.sh", "--quiet"], cwd=ROOT, check=True, env=os.environ | {"RUN_DIR": fresh.name})
+    archive.write_bytes(whole[: len(whole) // 2])  # Java would crash on it
+    set_up(fresh.name)
     assert archive.samefile(JARS / "hdfs.jsa") and archive.stat().st_size == len(whole)
 
 

@@ -1,49 +1,20 @@
-"""The pure functions, on messages written by hand. Each test is named after a defect that the real data have, or
-that a publisher may bring."""
+"""The validator and the rows of the tables, on messages written by hand.
+
+Each test is named after a defect that the real data have, or that a publisher may cause.
+"""
+
 import copy
 import datetime
-import hashlib
 import json
 import random
-import types
 
-import pyarrow as pa
 import pytest
 
-import batch
 import message
 import rows
 import verdict
+from judging import UTC, judge
 from messages import CASES, GOOD, good, spoil
-
-UTC = datetime.timezone.utc
-
-
-def at(second):
-    return datetime.datetime(2018, 1, 28, 12, 0, second, tzinfo=UTC)
-
-
-class Kept(list):
-    """In place of a file in HDFS: the rows that are written to it."""
-
-    def write(self, frame):
-        self.extend(frame.to_pylist())
-
-
-def judge(values, earlier={}):
-    """What landing does with a batch, but for HDFS: ({table: rows as a worker writes them}, {position: (status, reason)}).
-    values: bytes, or (partition, offset, second, bytes)."""
-    records = [value if isinstance(value, tuple) else (0, number, 0, value) for number, value in enumerate(values)]
-    columns = list(zip(*[(partition, offset, at(second), None, value) for partition, offset, second, value in records]))
-    written = types.SimpleNamespace(files={table: Kept() for table in message.TABLES})
-    judged = batch.write_records(pa.RecordBatch.from_arrays([pa.array(column, rows.SCHEMAS["messages"].field(name).type) for name, column in zip(batch.RECORD, columns)], batch.RECORD),
-                                 written, batch.Repeats({}), {})
-    verdicts = zip(*batch.resolve(judged, earlier))
-    return written.files, {record[:2]: its for record, its in zip(records, verdicts, strict=True)}
-
-
-def ledger(values, earlier={}):
-    return judge(values, earlier)[1]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -57,19 +28,52 @@ def test_the_validator(name):
 
 
 def test_the_form_of_the_real_file_is_decoded_quickly():
-    for name in ("as-it-comes", "no-counts-and-no-results", "certification-null", "no-certification", "certification-true", "indented", "a-click-null"):
+    for name in (
+        "as-it-comes",
+        "no-counts-and-no-results",
+        "certification-null",
+        "no-certification",
+        "certification-true",
+        "indented",
+        "a-click-null",
+    ):
         assert rows.plain(CASES[name][0]), name
 
 
 def spoiled_at_random(number):
-    """Messages with one to three faults, in any spelling of JSON, some with bytes exchanged or keys twice."""
+    """Yields messages with up to three faults in any spelling of JSON.
+
+    Some also have a changed byte or a duplicate key.
+    """
     rng = random.Random(5)
-    texts = ["", "x", "false", "true", "1.0", "1e2", "correct", "missed_some", "2018-01-23T14:23:19.082Z", "2016-02-29T00:00:00Z", "2018-02-29T00:00:00Z", "2018-01-23T14:23:19+01:00",
-             "1516717442.7", "\x1b\x7f\x00\u00e9\U0001f600\u2028\"\\/", 'say "hi": x', "a :b"]
+    texts = [
+        "",
+        "x",
+        "false",
+        "true",
+        "1.0",
+        "1e2",
+        "correct",
+        "missed_some",
+        "2018-01-23T14:23:19.082Z",
+        "2016-02-29T00:00:00Z",
+        "2018-02-29T00:00:00Z",
+        "2018-01-23T14:23:19+01:00",
+        "1516717442.7",
+        '\x1b\x7f\x00\u00e9\U0001f600\u2028"\\/',
+        'say "hi": x',
+        "a :b",
+    ]
     values = [*texts, None, True, False, 0, 1, -1, 1.0, 1.5, 2**31, 2**63, [], {}]
 
     def paths(value, path=()):
-        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for key in (
+            value
+            if isinstance(value, dict)
+            else range(len(value))
+            if isinstance(value, list)
+            else ()
+        ):
             yield (*path, key)
             yield from paths(value[key], (*path, key))
 
@@ -86,17 +90,24 @@ def spoiled_at_random(number):
                     del target[last]
                 else:
                     target[last] = rng.choice(values)
-            except (KeyError, IndexError, TypeError):  # an earlier fault took it away
+            except (KeyError, IndexError, TypeError):  # an earlier fault removed it
                 pass
-        text = json.dumps(spoiled, ensure_ascii=rng.random() < 0.5, separators=rng.choice([(", ", ": "), (",", ":"), (" ,", " :"), (",\n", ":\t")]), indent=rng.choice([None, None, 2]))
+        text = json.dumps(
+            spoiled,
+            ensure_ascii=rng.random() < 0.5,
+            separators=rng.choice([(", ", ": "), (",", ":"), (" ,", " :"), (",\n", ":\t")]),
+            indent=rng.choice([None, None, 2]),
+        )
         if rng.random() < 0.2:
             key = rng.choice(['"exam_name"', '"id"', '"at"', '"total"', '"certification"'])
-            first = rng.choice([f'{key}: null, ', f'{key} : "u", ', f'{key}:1,', r'"\u0069d": "v", '])
+            first = rng.choice(
+                [f"{key}: null, ", f'{key} : "u", ', f"{key}:1,", r'"\u0069d": "v", ']
+            )
             text = text.replace(key, first + key, 1)
         value = text.encode("utf-8", "surrogatepass")
         if rng.random() < 0.2:
             place = rng.randrange(len(value))
-            value = value[:place] + bytes([rng.randrange(256)]) + value[place + rng.randrange(2):]
+            value = value[:place] + bytes([rng.randrange(256)]) + value[place + rng.randrange(2) :]
         yield value
 
 
@@ -112,103 +123,93 @@ def test_what_the_quick_decoder_takes_for_plain_the_validator_accepts_with_the_s
     assert plain > 500
 
 
-def test_an_event_delivered_again_is_a_duplicate_of_the_first():
-    assert ledger([good(), good(keen_id="other"), good()]) == {
-        (0, 0): ("accepted", None), (0, 1): ("accepted", None), (0, 2): ("duplicate", "duplicate_of: 0-0")}
-
-
-def test_the_first_is_the_one_with_the_earlier_time_whatever_its_partition():
-    assert ledger([(0, 7, 30, good()), (1, 3, 10, good()), (2, 0, 10, good())]) == {
-        (0, 7): ("duplicate", "duplicate_of: 1-3"), (1, 3): ("accepted", None), (2, 0): ("duplicate", "duplicate_of: 1-3")}
-
-
-def test_the_same_id_with_other_content_is_rejected():
-    assert ledger([good(), good(exam_name="Learning SQL"), good()]) == {
-        (0, 0): ("accepted", None), (0, 1): ("rejected", "conflicts_with: 0-0"), (0, 2): ("duplicate", "duplicate_of: 0-0")}
-
-
-def test_an_invalid_message_is_never_a_duplicate_nor_the_first():
-    got = ledger([spoil("exam_name", ...), good(), spoil("exam_name", ...)])
-    assert [got[0, n][0] for n in range(3)] == ["rejected", "accepted", "rejected"]
-
-
-def test_what_an_earlier_batch_accepted_stays_the_accepted_one():
-    tables, _ = judge([(0, 5, 0, good())])
-    earlier = {row["keen_id"]: (row["content_hash"], f"{row['kafka_partition']}-{row['kafka_offset']}") for row in tables["attempts"]}
-    assert ledger([(0, 9, 10, good()), (0, 10, 11, good(exam_name="Other")), (0, 11, 12, good(keen_id="new"))], earlier) == {
-        (0, 9): ("duplicate", "duplicate_of: 0-5"), (0, 10): ("rejected", "conflicts_with: 0-5"), (0, 11): ("accepted", None)}
-
-
-def test_key_order_blanks_unknown_fields_and_the_spelling_of_numbers_are_no_other_content():
-    turned = dict(reversed(GOOD.items()))
-    same = [json.dumps(GOOD).encode(), json.dumps(turned, indent=3).encode(), spoil("browser", "x"),
-            json.dumps(GOOD).replace('"attempt": 1', '"attempt": 10e-1').encode()]
-    assert sorted(status for status, _ in ledger(same).values()) == ["accepted", "duplicate", "duplicate", "duplicate"]
-
-
-def test_the_content_hash_is_that_of_the_declared_fields():
-    """An independent reckoning: compact JSON of the declared fields in declared order, nulls left out."""
-    question = ["user_incomplete", "user_correct", "options", "user_submitted", "id", "user_result"]
-    option = ["checked", "at", "id", "submitted", "correct"]
-    ordered = {name: GOOD[name] for name in ["keen_timestamp", "max_attempts", "started_at", "base_exam_id", "user_exam_id"]}
-    ordered["sequences"] = {
-        "questions": [{name: ([{o: each[o] for o in option if o in each} for each in q["options"]] if name == "options" else q[name]) for name in question}
-                      for q in GOOD["sequences"]["questions"]],
-        "attempt": 1, "id": GOOD["sequences"]["id"],
-        "counts": {name: GOOD["sequences"]["counts"][name] for name in ["incomplete", "submitted", "incorrect", "all_correct", "correct", "total", "unanswered"]}}
-    ordered |= {name: GOOD[name] for name in ["keen_created_at", "certification", "keen_id", "exam_name"]}
-    expected = hashlib.sha256(json.dumps(ordered, separators=(",", ":")).encode()).hexdigest()
-    assert judge([good()])[0]["messages"][0]["content_hash"] == expected
-
-
 def test_an_attempt_with_a_seventh_decimal_and_the_text_false():
     row = judge([good()])[0]["attempts"][0]
-    moment = datetime.datetime(2018, 1, 23, 14, 24, 2, 735266, UTC)  # …7352669: the seventh decimal is cut off
+    # …7352669: the seventh decimal is truncated
+    moment = datetime.datetime(2018, 1, 23, 14, 24, 2, 735266, UTC)
     assert row == {
-        "keen_id": "5a6745820eb8ab00016be1f1", "user_exam_id": "6d4089e4-bde5-4a22-b65f-18bce9ab79c8",
-        "base_exam_id": "37f0a30a-7464-11e6-aa92-a8667f27e5dc", "exam_name": "Learning Git",
-        "started_at": datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC), "keen_timestamp": moment, "keen_created_at": moment,
-        "certification": False, "max_attempts": 1, "attempt": 1, "sequences_id": "5b28a462-7a3b-42e0-b508-09f3906d1703",
-        "total": 2, "correct": 1, "incorrect": 0, "incomplete": 0, "unanswered": 1, "submitted": 1, "all_correct": False,
-        "question_count": 2, "kafka_partition": 0, "kafka_offset": 0, "content_hash": row["content_hash"]}
+        "keen_id": "5a6745820eb8ab00016be1f1",
+        "user_exam_id": "6d4089e4-bde5-4a22-b65f-18bce9ab79c8",
+        "base_exam_id": "37f0a30a-7464-11e6-aa92-a8667f27e5dc",
+        "exam_name": "Learning Git",
+        "started_at": datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC),
+        "keen_timestamp": moment,
+        "keen_created_at": moment,
+        "certification": False,
+        "max_attempts": 1,
+        "attempt": 1,
+        "sequences_id": "5b28a462-7a3b-42e0-b508-09f3906d1703",
+        "total": 2,
+        "correct": 1,
+        "incorrect": 0,
+        "incomplete": 0,
+        "unanswered": 1,
+        "submitted": 1,
+        "all_correct": False,
+        "question_count": 2,
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+        "content_hash": row["content_hash"],
+    }
 
 
 def test_an_attempt_without_counts_has_nulls_not_zeros():
     row = judge([CASES["no-counts-and-no-results"][0]])[0]["attempts"][0]
-    assert [row[name] for name in ("total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct")] == [None] * 7
+    counts = "total correct incorrect incomplete unanswered submitted all_correct".split()
+    assert [row[name] for name in counts] == [None] * 7
     assert row["question_count"] == 1
 
 
 def test_certification_null_is_not_false_and_true_is_true():
-    tables, _ = judge([good(certification=None, keen_id="a"), good(certification="true", keen_id="b"), good(certification="false", keen_id="c")])
+    tables, _ = judge(
+        [
+            good(certification=None, keen_id="a"),
+            good(certification="true", keen_id="b"),
+            good(certification="false", keen_id="c"),
+        ]
+    )
     assert [row["certification"] for row in tables["attempts"]] == [None, True, False]
 
 
 def test_questions_are_rows_by_id_and_place():
     exam = ("5a6745820eb8ab00016be1f1", "37f0a30a-7464-11e6-aa92-a8667f27e5dc", "Learning Git")
     assert [tuple(row.values()) for row in judge([good()])[0]["questions"]] == [
-        (*exam, 0, "q-sum", "correct", True, False, True, 2), (*exam, 1, "q-name", "unanswered", False, False, False, 3)]
+        (*exam, 0, "q-sum", "correct", True, False, True, 2),
+        (*exam, 1, "q-name", "unanswered", False, False, False, 3),
+    ]
 
 
 def test_a_question_without_result_has_nulls():
     row = judge([CASES["no-counts-and-no-results"][0]])[0]["questions"][0]
-    assert tuple(row[name] for name in ("user_result", "user_correct", "user_incomplete", "user_submitted")) == (None, None, None, None)
+    assert tuple(
+        row[name] for name in ("user_result", "user_correct", "user_incomplete", "user_submitted")
+    ) == (None, None, None, None)
 
 
 def test_options_absent_flags_are_false_and_an_unchecked_one_keeps_its_click():
-    clicked = lambda second, micro: datetime.datetime(2018, 1, 23, 14, 23, second, micro, UTC)
+    def clicked(second, micro):
+        return datetime.datetime(2018, 1, 23, 14, 23, second, micro, UTC)
+
     assert [tuple(row.values())[4:] for row in judge([good()])[0]["options"]] == [
         ("q-sum", 0, "o-four", True, clicked(24, 670000), True, True),
         ("q-sum", 1, "o-five", False, clicked(22, 100000), False, False),
         ("q-name", 0, "o-left", False, None, False, False),
         ("q-name", 1, "o-right", False, None, False, True),
-        ("q-name", 2, "o-none", False, None, False, False)]
+        ("q-name", 2, "o-none", False, None, False, False),
+    ]
 
 
 def test_another_zone_and_more_decimals_are_the_same_moment():
-    tables, _ = judge([good(keen_id="a", started_at="2018-01-23T16:23:19.082+02:00"), good(keen_id="b", started_at="2018-01-23T14:23:19.082999999Z")])
+    tables, _ = judge(
+        [
+            good(keen_id="a", started_at="2018-01-23T16:23:19.082+02:00"),
+            good(keen_id="b", started_at="2018-01-23T14:23:19.082999999Z"),
+        ]
+    )
     assert [row["started_at"] for row in tables["attempts"]] == [
-        datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC), datetime.datetime(2018, 1, 23, 14, 23, 19, 82999, UTC)]
+        datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC),
+        datetime.datetime(2018, 1, 23, 14, 23, 19, 82999, UTC),
+    ]
 
 
 def test_an_epoch_with_many_decimals_is_cut_not_rounded():
@@ -217,9 +218,12 @@ def test_an_epoch_with_many_decimals_is_cut_not_rounded():
 
 
 def test_a_rejected_message_still_tells_its_keen_id_where_it_can_be_read():
-    found = judge([spoil("exam_name", ...), spoil("keen_id", 5), spoil("sequences.counts.total", 3)])[0]["messages"]
+    found = judge(
+        [spoil("exam_name", ...), spoil("keen_id", 5), spoil("sequences.counts.total", 3)]
+    )[0]["messages"]
     assert [row["keen_id"] for row in found] == [GOOD["keen_id"], None, GOOD["keen_id"]]
-    assert [row["content_hash"] is None for row in found] == [True, True, False]  # the last could be read, all of it
+    # The last message could be read completely.
+    assert [row["content_hash"] is None for row in found] == [True, True, False]
 
 
 @pytest.mark.parametrize("table", message.TABLES)

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Summary: records which classes the JVMs load, into conf/classes/, for scripts/lib/archives.py. A
+#          stale list costs speed only.
+# Usage: scripts/lib/classes.sh     (after a version changed in conf/; about three minutes,
+#        on a stack of its own in .run-classes)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. scripts/lib/common.sh
+help_if_asked "$@"
+
+export RUN_DIR=.run-classes KAFKA=127.0.0.1:27092 HDFS=hdfs://127.0.0.1:27020 TOPIC=classes
+scripts/setup.sh --quiet
+CLASS_LISTS=$(mktemp -d)
+export CLASS_LISTS
+trap 'make down; make clean YES=1; rm -rf "$CLASS_LISTS"' EXIT
+make up
+make topic
+seq 1000 | scripts/lib/env.sh kafka-console-producer --topic classes --bootstrap-server "$KAFKA"
+scripts/lib/env.sh kafka-console-consumer --topic classes --from-beginning --max-messages 5 \
+  --bootstrap-server "$KAFKA"
+scripts/lib/env.sh hadoop fs -put Makefile /
+scripts/lib/env.sh hadoop fs -cat /Makefile > /dev/null
+scripts/lib/env.sh hadoop fs -ls /
+scripts/lib/env.sh hadoop fs -du /
+scripts/lib/env.sh hdfs dfsadmin -report > /dev/null
+scripts/lib/env.sh python scripts/lib/classes.py
+scripts/lib/env.sh "$PWD/.venv/bin/spark-sql" -e 'SHOW DATABASES' \
+  --properties-file "$RUN_DIR/conf/spark/spark-defaults.conf"
+make down
+mkdir -p conf/classes
+made_at_run_time='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor'
+made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy'
+for kind in kafka hdfs spark; do
+  cat "$CLASS_LISTS/$kind".* | sed '/^[#@]/d; /source:/d; s/ .*//' | grep -vE "$made_at_run_time" \
+    | LC_ALL=C sort -u | gzip -9n > "conf/classes/$kind.txt.gz"
+done

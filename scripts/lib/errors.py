@@ -1,0 +1,139 @@
+"""Actionable error messages: what is wrong, why, and what to type next.
+
+Foreseeable faults are raised as Failure. report_failures, around a script's main, prints them in
+three lines. Any other exception is reduced to its root cause; its trace goes to
+$RUN_DIR/logs/<script>.log.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+
+import config
+from printable import printable
+
+FULL_DISK = (
+    "No space left|quota exceeded|could only be written to|NotEnoughReplicas|"
+    "low on available disk space|Resources are low"
+)
+SERVER_GONE = (
+    "[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode|NameNode|"
+    "not find a leader|LEADER_NOT_AVAILABLE"
+)
+# hdfs-native prints all fields of a DataNode, a thousand characters.
+DATANODE = (
+    r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+)'
+    r".*?num_blocks: \w+(?:\(\d+\))? \}"
+)
+
+
+class Failure(Exception):
+    """A foreseeable fault: what is wrong, why, and what to type next."""
+
+    def __init__(self, what: str, why: str, then: str):
+        super().__init__(what)
+        self.what, self.why, self.then = what, why, then
+
+
+def log_path() -> str:
+    """The path of this script's log."""
+    script = os.path.basename(sys.argv[0]).removesuffix(".py")
+    return os.path.join(config.RUN_DIR, "logs", script + ".log")
+
+
+def log_trace() -> None:
+    """Appends the trace of the current exception to the script's log, if the disk is not full."""
+    with contextlib.suppress(OSError), open(log_path(), "a") as file:
+        traceback.print_exc(file=file)
+
+
+def cause(error: BaseException) -> str:
+    """The root cause in one line: the last Java cause, the end of a Python trace, or the error."""
+    text = str(error).strip().replace("\\n", "\n")  # hdfs-native passes Java's trace on as one line
+    text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own messages
+    text = re.sub(DATANODE, r"\1:\2", text)
+    # "Reason" is Spark's word for the cause of a failed batch.
+    causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
+        r"Reason: (.+)", text
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("at ")] or [""]
+    if "Generic" in lines[0]:  # delta-rs gives the details in the following lines
+        lines = [": ".join(lines[:3])]
+    if causes:
+        line = causes[-1]
+    elif "Traceback (most recent call last):" in text:
+        line = lines[-1]
+    else:
+        line = f"{type(error).__name__}: {lines[0]}"
+    return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
+
+
+def is_from_kafka(error: BaseException) -> bool:
+    """Whether kafka-python raised it. By name, so that scripts without Kafka do not import it."""
+    return any(each.__module__.startswith("kafka.") for each in type(error).__mro__)
+
+
+def mend(error: BaseException, what: str) -> str | None:
+    """What to type after an exception with the root cause `what`; None for an unknown cause."""
+    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if no_space or re.search(FULL_DISK, what):
+        return (
+            "the disk is full, or nearly: free some space "
+            f"(df -h {config.RUN_DIR} shows how much there is)"
+        )
+    if is_from_kafka(error) or re.search(SERVER_GONE, what):
+        return "check whether all servers run: make status"
+    if "JVM ended" in what:
+        return (
+            "if it was out of memory: stop other programs "
+            "(Spark's driver needs 2 GB; free -m shows what is left)"
+        )
+    return None
+
+
+def interrupted(work: str, error: BaseException, what: str, harmless: str, again: str) -> Failure:
+    """The Failure of a landing or reprocessing that an exception interrupted, after log_trace().
+
+    what: the root cause; harmless: why nothing is lost; again: how to retry.
+    """
+    known = mend(error, what)
+    report = "should it say the same again, please report it, with the end of the traces"
+    return Failure(
+        f"{work} was interrupted: {what}",
+        f"{harmless}; the traces: {log_path()}, {config.RUN_DIR}/logs/spark.log",
+        f"{known}; then: {again}" if known else f"{again}; {report}",
+    )
+
+
+@contextlib.contextmanager
+def report_failures() -> Iterator[None]:
+    """Turns exceptions into a message of three lines and a non-zero exit code."""
+    try:
+        yield
+    except Failure as failure:
+        what, why, then = failure.what, failure.why, failure.then
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output ended (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        log_trace()
+        what = cause(error)
+        why = f"the whole trace: {log_path()}; Spark's own log: {config.RUN_DIR}/logs/spark.log"
+        then = (
+            mend(error, what)
+            or "no cause of this is known: please report it, with the end of the trace"
+        )
+        if is_from_kafka(error):
+            what = f"Kafka at {config.KAFKA} does not answer as it should ({what})"
+    else:
+        return
+    # The message may quote published texts. spark_session redirects sys.stderr to Spark's log.
+    print(printable(f"error: {what}\n       {why}\n       {then}", keep="\n"), file=sys.__stderr__)
+    sys.exit(1)

@@ -1,0 +1,295 @@
+"""The feed's four Delta tables in HDFS, accessed without a JVM (deltalake, hdfs-native).
+
+A feed is a topic and its tables at $HDFS$WAREHOUSE/$TOPIC/<table>. The highest offsets in the
+ledger (table messages) are the committed position of landing.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import deltalake
+import hdfs_native
+from deltalake.exceptions import TableNotFoundError
+
+import batch
+import config
+import message
+import table_files
+from errors import Failure
+
+# Table properties of the ledger: the id of its topic, and the offsets that expired before they were
+# landed, as JSON of {partition: [[from, to], …]}.
+TOPIC_ID = "kafka.topic.id"
+EXPIRED = "kafka.expired"
+# Grace period before orphaned child rows are deleted. A reader who has opened `attempts` has opened
+# its children by then.
+GRACE_PERIOD_S = 10
+
+
+def hdfs() -> hdfs_native.Client:
+    """A client of the file system."""
+    return hdfs_native.Client(config.HDFS)
+
+
+def folder(name: str = "") -> str:
+    """A path in the feed's folder, without the address: /warehouse/assessments/_checkpoint"""
+    return f"{config.WAREHOUSE}/{config.TOPIC}" + (f"/{name}" if name else "")
+
+
+def table_path(table: str, topic: str | None = None) -> str:
+    """hdfs://…/<warehouse>/<topic>/<table>"""
+    return f"{config.HDFS}{config.WAREHOUSE}/{topic or config.TOPIC}/{table}"
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file or folder. path: with or without the file system's address."""
+    try:
+        hdfs().get_file_info(path.removeprefix(config.HDFS))
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def open_table(table: str, topic: str | None = None) -> deltalake.DeltaTable | None:
+    """The current version of the Delta table; None when there is no such table."""
+    try:
+        return deltalake.DeltaTable(table_path(table, topic))
+    except TableNotFoundError:
+        return None
+
+
+def delta_schema(name: str) -> deltalake.Schema:
+    """The declared columns of a table as a Delta schema."""
+    fields = {"type": "struct", "fields": message.delta_fields(name)}
+    return deltalake.Schema.from_json(json.dumps(fields))
+
+
+# --- the committed position -----------------------------------------------------------------------
+
+
+def expired(ledger: deltalake.DeltaTable) -> dict[int, list[list[int]]]:
+    """{partition: [[from, to], …]} of the records that expired before they were landed.
+
+    `to` is the offset after the last of them.
+    """
+    spans = json.loads(ledger.metadata().configuration.get(EXPIRED, "{}"))
+    return {int(partition): of_partition for partition, of_partition in spans.items()}
+
+
+def note_expired(gone: dict[int, tuple[int, int]]) -> None:
+    """Adds {partition: (from, to)} to expired(). The committed position is then after them."""
+    ledger = open_table("messages")
+    known = expired(ledger)
+    for partition, span in gone.items():
+        known.setdefault(partition, []).append(list(span))
+    ledger.alter.set_table_properties({EXPIRED: json.dumps(known)}, raise_if_not_exists=False)
+
+
+def landed_offsets(topic: str | None = None) -> dict[int, int] | None:
+    """The committed position: {partition: offset after the last landed or expired record}
+
+    None when there is no ledger. Uses the statistics in the table's log, and reads the data only of
+    files for which they are not enough.
+    """
+    ledger = open_table("messages", topic)
+    if ledger is None:
+        return None
+    landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
+
+    def reached(partition, offset):
+        landed[partition] = max(landed.get(partition, 0), offset + 1)
+
+    to_read = set()
+    for file in batch.files_of(ledger):
+        partition, last = file.get("min.kafka_partition"), file.get("max.kafka_offset")
+        # No statistics, or several partitions in one file.
+        if partition is None or partition != file["max.kafka_partition"] or last is None:
+            to_read.add(file["path"])
+        else:
+            reached(partition, last)
+    for fragment in ledger.to_pyarrow_dataset().get_fragments() if to_read else ():
+        if fragment.path.lstrip("/") in to_read:
+            columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
+            last = columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
+            for row in last.to_pylist():
+                reached(row["kafka_partition"], row["kafka_offset_max"])
+    return landed
+
+
+# --- for writers ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def feed_lock() -> Iterator[None]:
+    """Holds the feed's lock while the block runs. Failure when another process holds it.
+
+    Two concurrent landings would repeat each other's batches.
+    """
+    with open(os.path.join(config.RUN_DIR, f"writing-{config.TOPIC}.lock"), "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise Failure(
+                f"feed {config.TOPIC} is being written already",
+                f"by {lock.read().strip() or 'a process whose name is not known'}",
+                "wait until it is done, then again",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}")
+        lock.flush()
+        delete_interrupted_commits()
+        yield
+
+
+def delete_interrupted_commits() -> None:
+    """Deletes commit files that a killed writer left half-written in the tables' logs.
+
+    HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
+    """
+    client = hdfs()
+    for table in message.TABLES:
+        log = folder(f"{table}/_delta_log")
+        for file in client.list_status(log) if exists(log) else ():
+            if ".tmp." in file.path:
+                client.delete(file.path)
+
+
+def create_tables(topic_id: str) -> None:
+    """Creates the missing tables, empty."""
+
+    def create(name):
+        if open_table(name) is None:
+            deltalake.DeltaTable.create(
+                table_path(name),
+                delta_schema(name),
+                mode="ignore",
+                configuration={TOPIC_ID: topic_id},
+                raise_if_key_not_exists=False,
+            )
+
+    table_files.at_once(create, message.TABLES)
+
+
+def add_columns() -> None:
+    """Adds declared columns that the tables lack, because older scripts created them.
+
+    Failure when a table has an undeclared column (of newer scripts), or one of another type, or
+    lacks a required column. Nothing is changed then.
+    """
+    missing = {}
+    for name in message.TABLES:
+        delta = open_table(name)
+        if delta is None:
+            continue
+        declared = {field.name: field for field in delta_schema(name).fields}
+        there = {field.name: field for field in delta.schema().fields}
+        unknown = [
+            column
+            for column in there
+            if column not in declared or there[column].type != declared[column].type
+        ]
+        if unknown:
+            raise Failure(
+                f"table {name} of feed {config.TOPIC} has a column that these scripts do not know: "
+                f"{', '.join(unknown)}",
+                f"looked in {table_path(name)}; newer scripts have landed this feed, "
+                "or somebody has changed the table; nothing was changed",
+                "use the scripts that made the column (git pull), "
+                "or land the topic into another feed",
+            )
+        lacking = [field for column, field in declared.items() if column not in there]
+        required = [field.name for field in lacking if not field.nullable]
+        if required:
+            raise Failure(
+                f"table {name} of feed {config.TOPIC} lacks the required column "
+                f"{', '.join(required)}",
+                f"looked in {table_path(name)}; what is landed already cannot have it; "
+                "nothing was changed",
+                "declare the field as optional in scripts/lib/message.py (required=False)",
+            )
+        if lacking:
+            missing[name] = delta, lacking
+    for name, (delta, lacking) in missing.items():
+        delta.alter.add_columns(lacking)
+        print(
+            f"  table {name}: new column {', '.join(field.name for field in lacking)}; "
+            f"null in what was landed before, until make reprocess TOPIC={config.TOPIC}",
+            flush=True,
+        )
+
+
+def check_none_is_gone() -> None:
+    """Failure when some of the feed's tables exist and others do not.
+
+    Empty tables do not count: a landing that was killed while it created them creates the rest.
+    """
+    there = {name: table for name in message.TABLES if (table := open_table(name))}
+    gone = " and ".join(name for name in message.TABLES if name not in there)
+    if gone and "messages" in there and landed_offsets():
+        raise Failure(
+            f"of feed {config.TOPIC} the table {gone} is gone, the ledger is there",
+            f"looked in {table_path('')}",
+            f"make reprocess TOPIC={config.TOPIC} rebuilds it from the ledger; then: make land",
+        )
+    feed = table_path("")[:-1]
+    if gone and "messages" not in there and any(table.version() > 0 for table in there.values()):
+        raise Failure(
+            f"of feed {config.TOPIC} the ledger (table messages) is gone, "
+            f"{' and '.join(there)} there",
+            f"looked in {table_path('')}",
+            f"move it aside: make shell, then: hadoop fs -mv {feed} {feed}_old; "
+            f"then make restore TOPIC={config.TOPIC}, if there is a backup, "
+            f"or make land TOPIC={config.TOPIC}, which lands the topic again",
+        )
+
+
+def wait_for_readers() -> None:
+    """Waits for the grace period, after attempts were deleted and before their children are."""
+    print(
+        f"  {GRACE_PERIOD_S} s for readers who have opened attempts that are deleted now, "
+        "and open their children next",
+        flush=True,
+    )
+    time.sleep(GRACE_PERIOD_S)
+
+
+def delete_orphaned_rows() -> None:
+    """Deletes child rows without an attempt, after the grace period when there are any.
+
+    Their attempt may have been deleted a moment ago.
+    """
+    attempts = batch.read(open_table("attempts").to_pyarrow_dataset(), ["keen_id"])
+    keen_ids = attempts["keen_id"].combine_chunks()
+    orphans = {}
+    for child in ("questions", "options"):
+        found = {
+            keen_id
+            for rows in batch.rows_without_attempt(open_table(child), keen_ids)
+            for keen_id in rows["keen_id"].unique().to_pylist()
+        }
+        if found:
+            orphans[child] = sorted(found)
+    if orphans:
+        wait_for_readers()
+    for child, without_attempt in orphans.items():
+        batch.delete_attempts(open_table(child), without_attempt)
+
+
+def delete_uncommitted_rows(landed: dict[int, int]) -> None:
+    """Deletes the rows of an interrupted batch: all that are not before `landed`.
+
+    Needed without a checkpoint, because the batch is not repeated then: its records are landed as
+    new ones. Attempts go first, so that none is ever without its children.
+    """
+    committed = " OR ".join(
+        f"(kafka_partition = {partition} AND kafka_offset < {end})"
+        for partition, end in landed.items()
+    )
+    open_table("attempts").delete(f"NOT ({committed or 'false'})")
+    delete_orphaned_rows()

@@ -1,0 +1,149 @@
+"""Probes: requests that only a working service answers. They raise an exception otherwise.
+
+For each server of the local stack, and for services that run elsewhere (STACK=cluster).
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Collection, Iterator
+
+import hdfs_native
+from kafka.protocol.producer.transaction import InitProducerIdRequest
+
+import config
+import topics
+from errors import Failure
+
+SERVER_ANSWERS_WITHIN_S = 10
+FIND_LIMIT_S = 30
+
+
+def hdfs() -> hdfs_native.Client:
+    # Not lake.hdfs: lake imports PyArrow, and every target waits for these imports.
+    return hdfs_native.Client(config.HDFS)
+
+
+def probe_kafka() -> str:
+    """Asks for the cluster's brokers and for the id of an idempotent producer.
+
+    Returns the number of brokers in words.
+    """
+    with contextlib.closing(topics.admin(SERVER_ANSWERS_WITHIN_S)) as admin:
+        brokers = admin.describe_cluster()["brokers"]
+        if not brokers:
+            raise OSError("the broker does not list itself yet")
+        # A fresh broker refuses the first request for a producer id, and kcat would print an error.
+        # kafka-python has no public function for this request.
+        request = InitProducerIdRequest(
+            transactional_id=None, transaction_timeout_ms=-1, producer_id=-1, producer_epoch=-1
+        )
+        error = admin._manager.run(admin._manager.send, request).error_code
+        if error:
+            raise OSError(f"the broker gives no producer id yet (Kafka's error {error})")
+    return f"{len(brokers)} broker{'s'[: len(brokers) > 1]}"
+
+
+def probe_namenode() -> None:
+    """Lists the root folder."""
+    list(hdfs().list_status("/"))
+
+
+def probe_datanode() -> None:
+    """Writes, reads and deletes a file.
+
+    Works when the NameNode is out of safe mode and a DataNode stores blocks.
+    """
+    # The NameNode's page comes first: without a DataNode the client retries a write for seconds.
+    url = (
+        f"http://127.0.0.1:{os.environ['NAMENODE_HTTP_PORT']}"
+        "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
+    )
+    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with without_proxy.open(url, timeout=SERVER_ANSWERS_WITHIN_S) as page:
+        state = json.load(page)["beans"][0]
+    if state["NumLiveDataNodes"] < 1 or state["FSState"] != "Operational":
+        raise OSError(
+            f"{state['NumLiveDataNodes']} live DataNodes, HDFS is in state {state['FSState']}"
+        )
+    write_read_delete(f"/.probe-{os.getpid()}")
+
+
+def write_read_delete(path: str) -> None:
+    """Writes, reads and deletes a file in HDFS. OSError when it reads something else."""
+    with hdfs().create(path, hdfs_native.WriteOptions(overwrite=True)) as out:
+        out.write(b"ok")
+    with hdfs().read(path) as file:
+        if file.read(2) != b"ok":
+            raise OSError("read back something else than was written")
+    hdfs().delete(path)
+
+
+def probe_hdfs() -> None:
+    """Writes, reads and deletes a file in the warehouse, with the same rights as landing."""
+    host, _, port = os.environ["HDFS"].removeprefix("hdfs://").partition(":")
+    if port:  # a NameNode, not a nameservice: a plain connection fails faster than the client
+        socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
+    hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
+    write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
+
+
+def probe_spark() -> None:
+    """Connects to one of the masters of spark://. Other kinds of masters are not probed."""
+    master = os.environ["SPARK_MASTER"]
+    if not master.startswith("spark://"):
+        return
+    errors = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            return socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
+        except OSError as error:
+            errors.append(f"{address}: {error}")
+    raise OSError("; ".join(errors))
+
+
+def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Probes the services of STACK=cluster: Kafka, HDFS and Spark, or all but Kafka when `names`
+    is not empty and lacks it.
+
+    Yields (name, address, what was found). Failure when one does not answer.
+    """
+    for name, knob, probe in (
+        ("kafka", "KAFKA", probe_kafka),
+        ("hdfs", "HDFS", probe_hdfs),
+        ("spark", "SPARK_MASTER", probe_spark),
+    ):
+        if name == "kafka" and names and "kafka" not in names:
+            continue
+        result = {"error": "no answer at all"}
+        # In a thread of its own: some clients retry for minutes.
+        asking = threading.Thread(target=ask, args=[probe, result], daemon=True)
+        asking.start()
+        asking.join(FIND_LIMIT_S)
+        if "found" not in result:
+            raise Failure(
+                f"{name} does not answer at {knob}={os.environ[knob]}",
+                f"tried for {FIND_LIMIT_S} s: {result['error']}",
+                "is the address right, and reachable from here? "
+                "does it ask for passwords or certificates? "
+                "(docs/deployment.md: STACK=cluster, CLIENT_CONF)",
+            )
+        yield name, os.environ[knob], result["found"]
+
+
+def ask(probe: Callable[[], str | None], result: dict[str, str]) -> None:
+    """Probes until there is an answer: result["found"]. Until then, result["error"] is the last
+    error."""
+    while "found" not in result:
+        try:
+            found = probe()
+            result["found"] = f": {found}" if found else ""
+        except Exception as error:  # each client has exceptions of its own
+            result["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            time.sleep(0.5)  # between two probes

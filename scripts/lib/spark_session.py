@@ -1,0 +1,151 @@
+"""The Spark session of a process, and the feed's tables registered in it.
+
+As a script it prints the SQL that registers the feed's tables (make sql runs that first):
+    scripts/lib/env.sh python scripts/lib/spark_session.py
+
+All timestamps are UTC. A column that is not nullable is enforced by Delta at every write.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+
+from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+from pyspark.logger import PySparkLogger
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
+
+import config
+import errors
+import lake
+import message
+import rows
+import table_files
+import verdict
+
+# This logger would print the whole Java trace of a failed query above the exception, which says it.
+PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
+
+# Small sessions spend most of their time on the JVM's warm-up. For them the C1 compiler, the serial
+# collector and interpreted plans without shuffles or adaptive execution are faster than Spark's
+# defaults.
+MESSAGES_FOR_A_QUICK_SESSION = 50_000
+QUICK = {
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "1",
+}
+_launching = threading.Lock()
+
+
+def get(name: str, messages: int) -> SparkSession:
+    """The session of this process, configured by the rendered spark-defaults.conf.
+
+    messages: about how many it will process. The JVM's output goes to Spark's log. Thread-safe: a
+    session takes seconds to start, so callers start it in the background.
+    """
+    with _launching:
+        if SparkContext._gateway is None:
+            quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
+            settings = SparkConf(loadDefaults=False).setAll(list(quick.items()))
+            path = os.path.join(config.RUN_DIR, "logs", "spark.log")
+            with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
+                SparkContext._ensure_initialized(gateway=launch_gateway(settings, {"stderr": log}))
+            # Py4J's threads print traces when the JVM ends. errors.report_failures names the cause.
+            sys.stderr = open(path, "a", buffering=1)
+        return SparkSession.builder.appName(name).getOrCreate()
+
+
+def for_landing(name: str, messages: int = 0) -> SparkSession:
+    """get(), prepared for batch.write_files.
+
+    messages: 0 when the JVM only passes records on to Python, however many there are.
+    """
+    spark = get(name, messages)
+    _prepare_workers(spark)
+    return spark
+
+
+@functools.cache  # make all calls it before land does
+def _prepare_workers(spark: SparkSession) -> None:
+    """Sends Spark's workers their modules, and starts the first worker in the background.
+
+    The start of a worker takes as long as a few thousand messages.
+    """
+    for module in (message, verdict, rows, table_files):
+        spark.sparkContext.addPyFile(module.__file__)
+    start = spark.range(0, 1, 1, 1).mapInArrow(table_files.nothing, table_files.RESULT)
+    threading.Thread(target=start.collect, daemon=True).start()
+
+
+def cause(error: BaseException) -> str:
+    """The root cause in one line: that the JVM has ended, or else errors.cause."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if process and isinstance(error, (Py4JError, OSError)):
+            return f"Spark's JVM ended with {process.wait(1)}: killed, or out of memory"
+    return errors.cause(error)
+
+
+def registration() -> list[str]:
+    """SQL statements that register the feed's tables in a database with the topic's name.
+
+    The first creates the database, the last makes it the current one. Failure when the feed has no
+    tables.
+    """
+    if lake.open_table("messages") is None:
+        raise errors.Failure(
+            f"there are no tables of feed {config.TOPIC} yet",
+            f"looked in {lake.table_path('')}",
+            f"land the feed first: make land TOPIC={config.TOPIC}; or everything: make all",
+        )
+    tables = [
+        f"CREATE TABLE IF NOT EXISTS {config.TOPIC}.{table} "
+        f"USING delta LOCATION '{lake.table_path(table)}'"
+        for table in sorted(message.TABLES)
+    ]
+    return [f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}", *tables, f"USE {config.TOPIC}"]
+
+
+def register(spark: SparkSession) -> None:
+    """Registers the feed's tables, and makes their database the current one."""
+    for statement in registration():
+        spark.sql(statement)
+
+
+def create_views(spark: SparkSession) -> None:
+    """Registers the current versions of the feed's tables as temporary views of the same names.
+
+    Spark reads their Parquet files directly: delta-rs lists a table's files in a tenth of the time
+    that Delta takes to start in a new session. register() is used instead when a table needs a
+    newer reader (deletion vectors, column mapping). `attempts` is opened before its children.
+    """
+    create, *_, use = registration()
+    opened = {
+        name: lake.open_table(name) for name in ("attempts", "questions", "options", "messages")
+    }
+    if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
+        return register(spark)
+    spark.sql(create)
+    spark.sql(use)
+    for name, delta in opened.items():
+        schema, files = StructType.fromJson(json.loads(delta.schema().to_json())), delta.file_uris()
+        frame = (
+            spark.read.schema(schema).parquet(*files)
+            if files
+            else spark.createDataFrame([], schema)
+        )
+        frame.createOrReplaceTempView(name)
+
+
+if __name__ == "__main__":
+    with errors.report_failures():
+        print(";\n".join(registration()) + ";")

@@ -1,0 +1,179 @@
+"""Landings that are watched from outside, and killed when they reach a given step."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import time
+
+import hdfs_native
+import psutil
+
+from faults_feeds import LIMIT_S, TABLES, say
+from stacks import ROOT, clean_environment
+
+TRIES = 5  # a kill that came too late is repeated
+NUMBERS = itertools.count()
+
+
+class Landing:
+    """A running `make land`, as a user starts it: its processes, its output and its new files."""
+
+    def __init__(self, feed, target="land", **knobs):
+        self.feed, self.client = feed, hdfs_native.Client(feed.stack.hdfs)
+        self.begun = time.monotonic()
+        self.base = f"/warehouse/{feed.topic}"
+        logs = [f"{table}/_delta_log" for table in TABLES]
+        watched = [*TABLES, *logs, "_checkpoint/offsets", "_checkpoint/commits"]
+        self.before = {path: self.listing(path) for path in watched}
+        self.output = ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(
+                feed.stack.command(target, TOPIC=feed.topic, **knobs),
+                cwd=ROOT,
+                env=clean_environment(),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.python = self.jvm = None
+
+    def struck(self):
+        """Whether a server has died since it started."""
+        return self.feed.stack.whole_since > self.begun
+
+    def listing(self, path):
+        """Returns the paths of data files, commits or checkpoint files in a folder of the feed."""
+        while True:
+            try:
+                return {
+                    each.path
+                    for each in self.client.list_status(f"{self.base}/{path}")
+                    if each.path.endswith((".parquet", ".json"))
+                    or "_checkpoint" in path
+                    and "." not in each.path.rsplit("/", 1)[1]
+                }
+            except FileNotFoundError:
+                return set()
+            except Exception:
+                if not self.struck():
+                    raise
+                self.feed.stack.make("up")  # the NameNode is down
+
+    def wait_for(self, step):
+        """Returns True as soon as the step is visible, False when the landing ended before.
+
+        A step is one of: 'tables' (of a new feed, some of them created), 'session', 'planned'
+        (offsets are in the checkpoint), 'options begun' (files, no commit yet), 'options'
+        (committed), … 'messages', 'checkpoint' (the batch is complete).
+        """
+        limit = time.monotonic() + LIMIT_S
+        while self.jvm is None:  # make, env.sh and Python start first
+            if not self.alive(limit):
+                return False
+            if step == "tables" and self.listing("questions/_delta_log"):
+                return True
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                try:
+                    # The shell that becomes the JVM and Spark's launcher mention SparkSubmit too.
+                    if (
+                        process.name() == "java"
+                        and "org.apache.spark.deploy.SparkSubmit" in process.cmdline()
+                        and "org.apache.spark.launcher.Main" not in process.cmdline()
+                    ):
+                        self.python = process.parent()
+                        self.jvm = process
+                        self.feed.jvms.append(process)
+                except psutil.NoSuchProcess:
+                    pass
+            time.sleep(0.2)
+        if step == "tables":
+            return True
+        if step == "session":
+            pause = time.monotonic() + self.feed.rng.uniform(0, 5)
+            while time.monotonic() < pause and self.alive(limit):
+                time.sleep(0.01)
+            return self.process.poll() is None
+        if step in ("planned", "checkpoint"):
+            path = "_checkpoint/offsets" if step == "planned" else "_checkpoint/commits"
+        elif step.endswith(" begun"):
+            path = step.removesuffix(" begun")
+        else:
+            path = f"{step}/_delta_log"
+        # The first commit of a table creates it and belongs to no batch.
+        creation = f"/{0:020}.json"
+        while all(each.endswith(creation) for each in self.listing(path) - self.before[path]):
+            if not self.alive(limit):
+                return False
+            time.sleep(0.03)
+        return self.process.poll() is None
+
+    def alive(self, limit):
+        """Whether it still runs; asserts that the time limit has not passed."""
+        assert time.monotonic() < limit, f"after {LIMIT_S} s:\n{self.output.read_text()}"
+        return self.process.poll() is None
+
+    def kill(self, victim):
+        """Kills the "driver" (Python, JVM and all, at once), the "jvm" or the "python".
+
+        Returns True when it was at work.
+        """
+        at_work = self.process.poll() is None and "error: " not in self.output.read_text()
+        try:
+            if victim == "driver" or self.jvm is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            elif victim == "jvm":
+                self.jvm.kill()
+            elif self.python is not None:
+                self.python.kill()
+            else:
+                at_work = False
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            at_work = False
+        finished = re.search(r"^(landed|rebuilt) in ", self.wait(), re.MULTILINE)
+        return not finished and at_work and self.process.returncode != 0
+
+    def ended_by_itself(self):
+        """Waits for a landing that was not killed: it must succeed, unless a server died meanwhile.
+
+        Returns False, because no kill counts.
+        """
+        said = self.wait()
+        assert self.process.returncode == 0 or self.struck() and "error: " in said, (
+            f"it failed, and nothing was killed:\n{said}"
+        )
+        return False
+
+    def wait(self):
+        """Returns its output once it has ended; asserts that it contains no stack trace."""
+        try:
+            self.process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise AssertionError(
+                f"it did not end within {LIMIT_S} s:\n{self.output.read_text()}"
+            ) from None
+        said = self.output.read_text()
+        assert "Traceback" not in said and "\tat " not in said, said
+        return said
+
+
+def kill_landing(feed, step, publish=lambda: None, target="land", before=None):
+    """Calls publish(), lands, and kills the landing at the step; repeats while the kill is late.
+
+    before: a path that wait_for knows, in which nothing new may exist once the landing is dead.
+    Returns what publish() gave for the kill that counted.
+    """
+    for _ in range(TRIES):
+        given = publish()
+        landing = Landing(feed, target)
+        if not landing.wait_for(step):
+            landing.ended_by_itself()
+        elif landing.kill("driver") and (
+            before is None or landing.listing(before) == landing.before[before]
+        ):
+            return given
+        say(f"  {feed.topic}: driver of {target} at {step} came too late, and does not count")
+    raise AssertionError(f"{target} was never at work at {step}")

@@ -1,0 +1,54 @@
+"""Runs landing's pure functions on a batch of messages, without Spark and HDFS."""
+
+import datetime
+import types
+
+import pyarrow as pa
+
+import batch
+import message
+import rows
+import table_files
+
+UTC = datetime.timezone.utc
+
+
+def at(second):
+    return datetime.datetime(2018, 1, 28, 12, 0, second, tzinfo=UTC)
+
+
+class Kept(list):
+    """Stands in for a file in HDFS: collects the rows that are written to it."""
+
+    def write(self, frame):
+        self.extend(frame.to_pylist())
+
+
+def judge(values, earlier=None):
+    """Lands a batch without HDFS.
+
+    values: bytes, or (partition, offset, second, bytes).
+    earlier: {keen_id: (content hash, position)} of what earlier batches accepted.
+    Returns ({table: rows as a worker writes them}, {position: (status, reason)}).
+    """
+    records = [
+        value if isinstance(value, tuple) else (0, number, 0, value)
+        for number, value in enumerate(values)
+    ]
+    cells = [
+        (partition, offset, at(second), None, value) for partition, offset, second, value in records
+    ]
+    columns = [
+        pa.array(column, rows.SCHEMAS["messages"].field(name).type)
+        for name, column in zip(batch.RECORD, zip(*cells, strict=True), strict=True)
+    ]
+    written = types.SimpleNamespace(files={table: Kept() for table in message.TABLES})
+    frame = pa.RecordBatch.from_arrays(columns, batch.RECORD)
+    judged = table_files.write_records(frame, written, table_files.Repeats({}), {})
+    verdicts = zip(*batch.resolve(judged, earlier or {}), strict=True)
+    return written.files, {record[:2]: its for record, its in zip(records, verdicts, strict=True)}
+
+
+def ledger(values, earlier=None):
+    """Returns the verdicts alone: {position: (status, reason)}."""
+    return judge(values, earlier)[1]

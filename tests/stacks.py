@@ -1,0 +1,153 @@
+"""Starts a real stack of the tests' own: its run folder, its ports and the Make targets on it."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+
+import deltalake
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TABLES = ("messages", "attempts", "questions", "options")
+MESSAGES = 700  # in the file of the fixture `synthetic`
+KNOWN_SHA256 = "1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229"
+KNOBS = re.search(r"^KNOBS := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+SET_BY_MAKE = {
+    *KNOBS,
+    *("KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV", "OWN_ENVIRONMENT"),
+    *("USER_HOME", "JAVA_HOME", "PYTHONPATH", "PYTHONSTARTUP"),
+}
+
+
+def free_ports(count):
+    """Returns the first of `count` consecutive free ports, below the ephemeral port range.
+
+    Raises OSError when there are none.
+    """
+    for first in range(21000, 32000, 100):
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise OSError("no free ports")
+
+
+def clean_environment():
+    """Returns the user's environment, without what the make that runs the tests added."""
+    kept = {name: value for name, value in os.environ.items() if name not in SET_BY_MAKE}
+    return kept | {"HOME": os.environ.get("USER_HOME", "/nowhere")}
+
+
+def output_of(command, ok, cwd=ROOT, **environment):
+    """Runs a command in the user's environment plus `environment`; returns its output.
+
+    ok: whether it must succeed (True) or fail (False).
+    """
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environment() | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    assert (done.returncode == 0) == ok and "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+class Stack:
+    """The project's Make targets on one stack, and its tables as an outside reader sees them."""
+
+    def __init__(self, run_dir):
+        self.run_dir, self.root = run_dir, ROOT
+        port = free_ports(20)
+        self.kafka, self.hdfs = f"127.0.0.1:{port}", f"hdfs://127.0.0.1:{port + 10}"
+        # time.monotonic() since which all servers are up; infinite while a test has killed one
+        self.whole_since = 0
+
+    def make(self, target, ok=True, **knobs):
+        """Runs `make target` in a clean environment, and returns its output (both streams).
+
+        ok: whether it must succeed (True) or fail (False); None: either.
+        """
+        command = self.command(target, **knobs)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=clean_environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+        )
+        if ok is not None:
+            assert (done.returncode == 0) == ok, f"{' '.join(command)}\n{done.stdout}"
+            assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
+
+    def command(self, target, **knobs):
+        """Returns the command line of `make target` on this stack."""
+        knobs = {"RUN_DIR": self.run_dir, "KAFKA": self.kafka, "HDFS": self.hdfs, **knobs}
+        return ["make", *target.split(), *(f"{name}={value}" for name, value in knobs.items())]
+
+    def kcat(self, topic, *values):
+        """Publishes each value as one record with kcat, byte for byte and in this order.
+
+        None becomes a null value.
+        """
+        send = ["kcat", "-P", "-b", self.kafka, "-t", topic]
+        for special, group in itertools.groupby(
+            values, key=lambda value: value if not value else b"a file"
+        ):
+            # kcat skips an empty file and an empty line, but not a line with a key
+            if special != b"a file":
+                subprocess.run(
+                    [*send, "-K", "\t", *(["-Z"] if special is None else [])],
+                    input=b"no value\t\n" * len(list(group)),
+                    check=True,
+                )
+                continue
+            files = []
+            for number, value in enumerate(group):
+                files.append(ROOT / self.run_dir / f"message-{number}")
+                files[-1].write_bytes(value)
+            subprocess.run([*send, *files], check=True)  # each file is one record
+            for file in files:
+                file.unlink()
+
+    def table(self, topic, name):
+        """Returns all rows of a table as dictionaries, read from HDFS by deltalake."""
+        table = deltalake.DeltaTable(f"{self.hdfs}/warehouse/{topic}/{name}")
+        return table.to_pyarrow_table().to_pylist()
+
+    def service_pids(self):
+        """Returns {service: pid}, from the pid files that `make up` writes."""
+        return {
+            file.name: int(file.read_text().split()[0])
+            for file in sorted((ROOT / self.run_dir / "pids").iterdir())
+        }
+
+    def pids(self):
+        return list(self.service_pids().values())
+
+
+@contextlib.contextmanager
+def started(run_dir):
+    """Starts a stack in its own run folder; afterwards stops it and deletes everything."""
+    stack = Stack(run_dir)
+    if (ROOT / stack.run_dir).exists():  # left by an interrupted run
+        stack.make("down", ok=None)
+        shutil.rmtree(ROOT / stack.run_dir)
+    try:
+        stack.make("up")
+        yield stack
+    finally:
+        stack.make("down")
+        stack.make("clean", YES=1)

@@ -1,0 +1,149 @@
+"""Topics that other programs wrote: each codec, large records, compaction, transactions."""
+
+import contextlib
+import copy
+import json
+import re
+import subprocess
+import time
+
+import hdfs_native
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from messages import FIVE, LINES, VALUES, good
+from oracle import by
+
+
+def test_a_topic_with_every_codec_is_landed_and_one_feeds_trouble_hides_no_other(stack, tmp_path):
+    stack.make("topic", TOPIC="codecs")
+    codecs = "none", "gzip", "snappy", "lz4", "zstd"
+    for codec, value in zip(codecs, FIVE, strict=True):
+        command = ["kcat", "-P", "-b", stack.kafka, "-t", "codecs", "-z", codec]
+        subprocess.run(command, input=value, check=True)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_bytes(LINES)
+    assert "nothing to publish: all 5 messages" in stack.make("publish", TOPIC="codecs", DATA=lines)
+    assert stack.make("consume", TOPIC="codecs").splitlines()[-1].strip() == "5"
+    stack.make("land", TOPIC="codecs")
+    landed = {row["keen_id"] for row in stack.table("codecs", "attempts")}
+    assert landed == {value["keen_id"] for value in VALUES}
+    assert "DIFFERS" not in stack.make("verify", TOPIC="codecs", DATA=lines)
+    with KafkaProducer(bootstrap_servers=stack.kafka) as producer:
+        producer.send("codecs", b"x").get(30)
+    assert re.search(r"codecs +0 +6 +5 +1", stack.make("status"))
+
+
+def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack, tmp_path):
+    stack.make("topic", TOPIC="large")
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    settings = {"max.message.bytes": "10000000", "message.timestamp.type": "LogAppendTime"}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "large", settings)])
+    sequences = copy.deepcopy(VALUES[0]["sequences"])
+    sequences["questions"] *= 4000
+    del sequences["counts"]
+    value = json.dumps(VALUES[0] | {"keen_id": "large", "sequences": sequences}).encode()
+    assert len(value) > 2_000_000
+    with KafkaProducer(bootstrap_servers=stack.kafka, max_request_size=20_000_000) as producer:
+        for key, each in ((None, value), (b"\xff\xfe\0", FIVE[1]), (b"k", None)):
+            producer.send("large", key=key, value=each, headers=[("h", b"\xff\0")]).get(60)
+    stack.make("land", TOPIC="large")
+    ledger = stack.table("large", "messages")
+    stack.make("backup", TOPIC="large", BACKUP=tmp_path / "large.tar")
+    admin.delete_topics(["large"])
+    while "large" in admin.list_topics():
+        time.sleep(0.2)
+    hdfs_native.Client(stack.hdfs).delete("/warehouse/large", recursive=True)
+    stack.make("restore", TOPIC="large", BACKUP=tmp_path / "large.tar")
+    described = stack.make("topic", TOPIC="large")
+    assert all(f"{name}={setting}" in described for name, setting in settings.items())
+    assert "nothing new" in stack.make("land", TOPIC="large")
+    assert stack.table("large", "messages") == ledger and len(ledger) == 3
+    admin.close()
+
+
+def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
+    configs = {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.01",
+        "segment.ms": "100",
+        "delete.retention.ms": "0",
+        "max.compaction.lag.ms": "100",
+    }
+    topic = {"num_partitions": 1, "replication_factor": 1, "configs": configs}
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.create_topics({"compacted": topic}, wait_for_metadata=True)
+    admin.close()
+
+    def kcat(*arguments, keyed=b""):
+        return subprocess.run(
+            ["kcat", *arguments, "-b", stack.kafka, "-t", "compacted", "-q"],
+            input=keyed,
+            check=True,
+            capture_output=True,
+        ).stdout
+
+    five = b"\n".join(b"%d\t%s" % (number, each) for number, each in enumerate(FIVE)) + b"\n"
+    kcat("-P", "-K", "\t", keyed=five)
+    stack.make("land", TOPIC="compacted")
+    for _ in range(2):
+        kcat("-P", "-K", "\t", keyed=five)
+    time.sleep(1)  # more than segment.ms
+    # Another record closes the segment. Kafka then drops each record that has a newer one with
+    # its key: five that are landed, five that are not.
+    kcat("-P", "-K", "\t", keyed=b"other\t" + FIVE[0])
+    limit = time.monotonic() + 120
+    while kcat("-C", "-e", "-f", ".").count(b".") > 6:
+        assert time.monotonic() < limit
+        time.sleep(1)
+    # Six are not landed yet.
+    assert "DIFFERS" in stack.make("verify", ok=False, TOPIC="compacted", DATA="none")
+    stack.make("land", TOPIC="compacted")
+    output = stack.make("verify", TOPIC="compacted", DATA="none")
+    assert "DIFFERS" not in output, output
+    assert (
+        "has dropped 5 records after they were landed (they are in the ledger), "
+        "and 5 before (they are lost" in output
+    ), output
+
+
+def test_transactions_are_landed_when_they_are_committed(stack):
+    """Transaction markers occupy offsets but are not records.
+
+    Records of aborted and of open transactions are not landed.
+    """
+    stack.make("topic", TOPIC="transactions")
+    producer, other = (
+        KafkaProducer(
+            bootstrap_servers=stack.kafka,
+            transactional_id=name,
+            acks="all",
+            enable_idempotence=True,
+        )
+        for name in ("first", "other")
+    )
+    with contextlib.closing(producer), contextlib.closing(other):
+        producer.init_transactions()
+        other.init_transactions()
+
+        def send(sender, *keen_ids):
+            sender.begin_transaction()
+            for keen_id in keen_ids:
+                sender.send("transactions", good(keen_id=keen_id))
+            sender.flush()
+
+        send(producer, "first", "second")
+        producer.commit_transaction()
+        send(producer, "aborted", "aborted too")
+        producer.abort_transaction()
+        stack.make("land", TOPIC="transactions")
+        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        send(other, "open")
+        send(producer, "behind it")
+        producer.commit_transaction()
+        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        other.commit_transaction()
+    stack.make("land", TOPIC="transactions")
+    ledger = by(stack.table("transactions", "messages"), "kafka_offset")
+    assert [row["keen_id"] for row in ledger] == ["first", "second", "open", "behind it"]
+    assert "DIFFERS" not in stack.make("verify", TOPIC="transactions", DATA="none")

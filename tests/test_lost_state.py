@@ -1,0 +1,80 @@
+"""What landing does when a table, its checkpoint or the topic is gone."""
+
+import time
+
+import deltalake
+import hdfs_native
+from kafka import KafkaAdminClient
+
+from messages import good
+from oracle import by
+from stacks import MESSAGES, TABLES
+
+
+def test_a_lost_table_is_named_and_a_lost_ledger_costs_no_other_table(stack):
+    stack.make("topic", TOPIC="lost")
+    stack.kcat("lost", good())
+    stack.make("land", TOPIC="lost")
+    client = hdfs_native.Client(stack.hdfs)
+    before = {table: stack.table("lost", table) for table in TABLES}
+    for table, message in (
+        ("options", "the table options is gone, the ledger is there"),
+        ("messages", "the ledger (table messages) is gone"),
+    ):
+        client.rename(f"/warehouse/lost/{table}", f"/warehouse/away_{table}")
+        for target in ("land", "verify"):
+            assert message in stack.make(target, ok=False, TOPIC="lost", DATA="none")
+        client.rename(f"/warehouse/away_{table}", f"/warehouse/lost/{table}")
+    assert before == {table: stack.table("lost", table) for table in before}
+    assert "nothing new" in stack.make("land", TOPIC="lost")
+
+
+def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synthetic):
+    """The checkpoint is lost, while a batch was interrupted after its attempts were committed."""
+    path, _, _ = synthetic
+    stack.make("publish land", TOPIC="synthetic_lost", DATA=path)
+    before = {table: stack.table("synthetic_lost", table) for table in TABLES}
+    folder = f"{stack.hdfs}/warehouse/synthetic_lost"
+    hdfs_native.Client(stack.hdfs).delete("/warehouse/synthetic_lost/_checkpoint", recursive=True)
+    # Such a batch leaves rows of an attempt whose offset is beyond the ledger's end.
+    for table in ("options", "questions", "attempts"):
+        delta = deltalake.DeltaTable(f"{folder}/{table}")
+        frame = delta.to_pyarrow_table().slice(0, 1)
+        changed = {"keen_id": "half-written"}
+        if table == "attempts":
+            changed["kafka_offset"] = MESSAGES
+        for name, value in changed.items():
+            at = frame.schema.get_field_index(name)
+            frame = frame.set_column(at, frame.schema.field(name), [[value]])
+        deltalake.write_deltalake(delta, frame, mode="append")
+    stack.kcat("synthetic_lost", good(keen_id="half-written"))
+    stack.make("land", TOPIC="synthetic_lost")
+    for table, key, number in (
+        ("attempts", "kafka_offset", 1),
+        ("questions", "question_position", 2),
+        ("options", "option_position", 5),
+    ):
+        after = stack.table("synthetic_lost", table)
+        others = [row for row in after if row["keen_id"] != "half-written"]
+        assert by(others, "keen_id", key) == by(before[table], "keen_id", key)
+        assert len(after) - len(others) == number
+    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_lost", DATA=path)
+
+
+def test_a_recreated_topic_stops_landing(stack):
+    stack.make("topic", TOPIC="recreated")
+    stack.kcat("recreated", good())
+    stack.make("land", TOPIC="recreated")
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.delete_topics(["recreated"])
+    admin.close()
+    limit = time.monotonic() + 30
+    while "Created topic" not in stack.make("topic", ok=None, TOPIC="recreated"):
+        assert time.monotonic() < limit
+    before = stack.table("recreated", "messages")
+    # More records than were landed, so that the offsets alone do not show it.
+    for _ in range(len(before) + 1):
+        stack.kcat("recreated", good())
+    output = stack.make("land", ok=False, TOPIC="recreated")
+    assert "it was deleted and recreated" in output and "hadoop fs -mv" in output
+    assert stack.table("recreated", "messages") == before
