@@ -68,8 +68,9 @@ KNOB_ORIGINS := $(KNOB_ORIGINS)
 $(foreach k,$(KNOBS),$(eval override $(k) := $$(value $(k))))
 export KNOB_ORIGINS $(KNOBS)
 
-# Runs a command with the knobs checked, the addresses derived, and the tools on the PATH.
-ENV := scripts/lib/env.sh
+# Runs a command with the knobs checked, the addresses derived, and the tools on the PATH. (Shells use a variable ENV of
+# their own, which make -e would take for this one.)
+override ENV := scripts/lib/env.sh
 
 ##@ The pipeline
 .PHONY: all

@@ -7,6 +7,7 @@ import lzma
 import re
 import shutil
 import subprocess
+import tarfile
 import zipfile
 
 import pytest
@@ -46,6 +47,13 @@ def zipped(tmp_path):
     return (tmp_path / "made.zip").read_bytes()
 
 
+def tarred(tmp_path, mode):
+    (tmp_path / "member.json").write_bytes(ARRAY)
+    with tarfile.open(tmp_path / "made.tar", mode) as archive:
+        archive.add(tmp_path / "member.json", "member.json")
+    return (tmp_path / "made.tar").read_bytes()
+
+
 WRAPPED = json.dumps({"count": 5, "attempts": VALUES}).encode()
 WRAPPED_IN_GZIP = gzip.compress(json.dumps({"attempts": VALUES}).encode())
 ENVELOPES = json.dumps([{"payload": {"before": None, "after": value}} for value in VALUES]).encode()
@@ -61,6 +69,8 @@ CHANGED = {
     "utf-16.json": (ARRAY.decode().encode("utf-16"), "UTF-16", VALUES),
     "utf-16-be.jsonl": (LINES.decode().encode("utf-16-be"), "UTF-16", VALUES),
     "archive.zip": (zipped, "a zip archive", VALUES),
+    "archive.tar": (lambda folder: tarred(folder, "w"), "a tar archive", VALUES),
+    "archive.tar.gz": (lambda folder: tarred(folder, "w:gz"), "a tar archive", VALUES),
     "array.json.xz": (lzma.compress(ARRAY), "compressed by xz", VALUES),
     "lines.bz2": (bz2.compress(LINES), "bzip2", VALUES),
     "empty.json": (b"", "holds no record", None),

@@ -46,7 +46,7 @@ class OtherShape(Failure):
 
 def convertible(path: str, compressed: bool, what: str, command: str) -> OtherShape:
     """The OtherShape of a file that `command` converts; compressed: by gzip."""
-    extensions = r"([.](gz|json|jsonl|ndjson|csv|txt|zip|xz|bz2|zst|lz4|7z))*$"
+    extensions = r"([.](gz|tar|tgz|json|jsonl|ndjson|csv|txt|zip|xz|bz2|zst|lz4|7z))*$"
     new = re.sub(extensions, ".new.jsonl", path, count=1)
     quoted, quoted_new = shlex.quote(path), shlex.quote(new)
     convert = f"gzip -dc {quoted} | {command}" if compressed else f"{command} {quoted}"
@@ -64,6 +64,8 @@ def of_head(path: str, compressed: bool, head: bytes, body: int) -> OtherShape |
     for beginning, what, command in FORMATS:
         if head.startswith(beginning):
             return convertible(path, compressed, f"it is {what}", command)
+    if head[257:262] == b"ustar":
+        return convertible(path, False, "it is a tar archive", f"tar -x{'z' * compressed}Of")
     for half, encoding in ((head[::2], "UTF-16BE"), (head[1::2], "UTF-16LE")):
         if half.count(0) > len(head) / 4:
             command = f"iconv -f {encoding} -t UTF-8"
