@@ -17,7 +17,7 @@ read = ["kcat", "-C", "-b", os.environ["KAFKA"], "-t", os.environ["TOPIC"]]
 read += ["-o", "beginning", "-e", "-q"]
 kcat = subprocess.Popen(read, stdout=subprocess.PIPE)
 os.dup2(kcat.stdout.fileno(), 0)  # DuckDB reads /dev/stdin
-duckdb.sql("SET memory_limit = '1GB'")
+duckdb.sql("SET memory_limit = '1GB'; SET preserve_insertion_order = false")
 duckdb.sql(f"""
     COPY (FROM read_json('/dev/stdin', format = 'newline_delimited'))
     TO '{os.environ["RUN_DIR"]}/{os.environ["TOPIC"]}-floor.parquet' (FORMAT parquet)""")

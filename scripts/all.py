@@ -58,20 +58,19 @@ def main():
     run("up", "python", "scripts/up.py")
     run("data", "scripts/data.sh")
     choose_feed()
-    with errors.report_failures():
-        session = ["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE]
-        threading.Thread(target=spark_session.for_landing, args=session, daemon=True).start()
-        run("topic", "scripts/topic.sh")
-        before = topics.end_offsets(), lake.landed_offsets()
-        run("publish", "scripts/publish.sh")
-        with step("land", "python scripts/land.py"):
-            land.main()
-        nothing_new = before == (topics.end_offsets(), lake.landed_offsets())
-        with step("verify", "python scripts/verify.py"):
-            verify.main()
-        run("list", "scripts/list.sh")
-        with step("query", "python scripts/query.py"):
-            query.main()
+    session = ["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE]
+    threading.Thread(target=spark_session.for_landing, args=session, daemon=True).start()
+    run("topic", "scripts/topic.sh")
+    before = topics.end_offsets(), lake.landed_offsets()
+    run("publish", "scripts/publish.sh")
+    with step("land", "python scripts/land.py"):
+        land.main()
+    nothing_new = before == (topics.end_offsets(), lake.landed_offsets())
+    with step("verify", "python scripts/verify.py"):
+        verify.main()
+    run("list", "scripts/list.sh")
+    with step("query", "python scripts/query.py"):
+        query.main()
 
     print("\n--- seconds")
     for name, value in [*seconds.items(), ("together", sum(seconds.values()))]:
@@ -92,7 +91,4 @@ The stack runs on. To go on:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    errors.run(main)

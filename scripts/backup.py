@@ -115,6 +115,10 @@ def backup(path):
     print(f"to have it back, here or in another stack: make restore{knob()} BACKUP={path}")
 
 
-if __name__ == "__main__":
-    with errors.report_failures(), lake.feed_lock():
+def main():
+    with lake.feed_lock():
         backup(path())
+
+
+if __name__ == "__main__":
+    errors.run(main)

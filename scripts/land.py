@@ -256,5 +256,4 @@ class Landing:
 
 
 if __name__ == "__main__":
-    with errors.report_failures():
-        main()
+    errors.run(main)

@@ -111,5 +111,4 @@ def main(files=()):
 
 
 if __name__ == "__main__":
-    with errors.report_failures():
-        main(sys.argv[1:])
+    errors.run(main, sys.argv[1:])

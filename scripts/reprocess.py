@@ -28,5 +28,4 @@ def main():
 
 
 if __name__ == "__main__":
-    with errors.report_failures():
-        main()
+    errors.run(main)

@@ -116,6 +116,10 @@ def restore(path):
     )
 
 
-if __name__ == "__main__":
-    with errors.report_failures(), lake.feed_lock():
+def main():
+    with lake.feed_lock():
         restore(path())
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import config
 from printable import printable
@@ -137,3 +138,22 @@ def report_failures() -> Iterator[None]:
     # The message may quote published texts. spark_session redirects sys.stderr to Spark's log.
     print(printable(f"error: {what}\n       {why}\n       {then}", keep="\n"), file=sys.__stderr__)
     sys.exit(1)
+
+
+def run(main: Callable, *arguments: object) -> NoReturn:
+    """Runs a script's main within report_failures, and ends the process with its exit code.
+
+    The interpreter is not finalized: Arrow's I/O threads call Python for files in HDFS, and one
+    that does so during finalization aborts the process ("terminate called without an active
+    exception").
+    """
+    code: object = 0
+    try:
+        with report_failures():
+            main(*arguments)
+    except SystemExit as exit:
+        code = exit.code or 0
+    for stream in sys.stdout, sys.stderr, sys.__stderr__:
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
