@@ -157,7 +157,7 @@ def conditions(results: Results) -> Iterator[tuple[str, str]]:
         r"^model name\s*: (.*)", cpuinfo.read_text(), re.MULTILINE
     )
     model = found[1] if found else platform.machine()
-    memory, system = psutil.virtual_memory().total, f"{platform.system()} {platform.release()}"
+    memory, system = psutil.virtual_memory().total, platform.system()
     jars = sorted(
         path.stem
         for path in pathlib.Path(config.JARS).glob("*/*.jar")
