@@ -132,6 +132,7 @@ class Stack:
         return {
             file.name: int(file.read_text().split()[0])
             for file in sorted((ROOT / self.run_dir / "pids").iterdir())
+            if not file.suffix  # .new: it is being written
         }
 
     def pids(self):
