@@ -16,6 +16,7 @@ import time
 
 import config
 import errors
+import knobs
 import lake
 import land
 import query
@@ -80,7 +81,7 @@ def main():
             "\nNothing was new: the file was published and landed before, and nothing was changed."
         )
     stack = os.environ["STACK_KNOBS"]
-    knob = stack + ("" if config.TOPIC == "assessments" else f" TOPIC={config.TOPIC}")
+    knob = stack + knobs.of_feed()
     print(f"""
 The stack runs on. To go on:
   make sql{knob}        SELECT * FROM {config.TOPIC}.attempts LIMIT 5;

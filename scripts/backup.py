@@ -18,9 +18,10 @@ import time
 
 import config
 import errors
+import knobs
 import lake
 import topics
-from archive_file import FORMAT, Hashed, knob, path, progress, read_manifest
+from archive_file import FORMAT, Hashed, path, progress, read_manifest
 
 
 def ends_and_settings():
@@ -65,26 +66,26 @@ def backup(path):
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} to back up",
             f"looked in {lake.table_path('')}",
-            f"land the feed first: make land{knob()}",
+            f"land the feed first: make land{knobs.of_feed()}",
         )
     if lake.exists(lake.folder("_reprocess")):
         raise errors.Failure(
             f"a make reprocess of feed {config.TOPIC} was interrupted",
             f"{lake.folder('_reprocess')} is there",
-            f"finish it first: make reprocess{knob()}",
+            f"finish it first: make reprocess{knobs.of_feed()}",
         )
     if os.path.exists(path) and read_manifest(path)["feed"] != config.TOPIC:
         raise errors.Failure(
             f"{path} is a backup of another feed",
             f"of {read_manifest(path)['feed']}",
-            f"name another file: make backup{knob()} BACKUP=…",
+            f"name another file: make backup{knobs.of_feed()} BACKUP=…",
         )
     ends, settings = ends_and_settings()
     ahead = sum(end - landed.get(partition, 0) for partition, end in (ends or {}).items())
     if ahead > 0:
         print(
             f"note: {ahead:,} records of topic {config.TOPIC} are not landed yet, "
-            f"and so not in the backup (make land{knob()} first takes them in)"
+            f"and so not in the backup (make land{knobs.of_feed()} first takes them in)"
         )
     entries = lake.hdfs().list_status(lake.folder(), recursive=True)
     files = [(entry.path, entry.length) for entry in entries if not entry.isdir]
@@ -112,7 +113,7 @@ def backup(path):
         f"{path}: feed {config.TOPIC}, {len(files)} files, {total / 1e6:,.1f} MB, "
         f"landed up to {landed or 'nothing'}, in {time.monotonic() - begin:.1f} s"
     )
-    print(f"to have it back, here or in another stack: make restore{knob()} BACKUP={path}")
+    print(f"to have it back, here or in another stack: make restore{knobs.of_feed()} BACKUP={path}")
 
 
 def main():

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 
+import questions
 from errors import Failure, report_failures
 
 # (step that the page must show, language of its block, pattern of the command)
@@ -160,13 +161,13 @@ def checks_of_page(page):
         seen = any(re.search(pattern, text, re.MULTILINE) for text in commands)
         yield f"step: {what}", "annotations.md", seen, ""
     for path in sorted(glob.glob("queries/*.sql")):
-        lines = read(path).rstrip().splitlines()
-        statement = "\n".join(line for line in lines if not line.startswith("--"))
+        text = read(path).rstrip()
+        statement = questions.statement(text)
         python = [(command, text) for kind, command, text in blocks if kind == "python"]
         results = [text for command, text in python if statement in command]
         answered = bool(results and results[0].startswith("+--"))
         remark = "" if results else "the page does not ask it"
-        yield f"question: {lines[0].removeprefix('-- ')}", path, answered, remark
+        yield f"question: {questions.head(text)[0]}", path, answered, remark
     on_page = set(re.findall(r"\]\((plots/[^)]+)\)", page))
     for name in sorted(on_page | set(glob.glob("plots/*.png"))):
         yield "plot", name, pathlib.Path(name).exists() and f"({name})" in page, ""

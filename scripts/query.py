@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 import config
 import errors
 import lake
+import questions
 import spark_session
 from printable import printable
 
@@ -88,9 +89,8 @@ def main(files=()):
         try:
             with open(path, encoding="utf-8-sig") as file:
                 text = file.read()
-            for line in text.splitlines():
-                if line.startswith("--"):
-                    print(f"   {line.removeprefix('--').strip()}")
+            for line in questions.head(text):
+                print(f"   {line}")
             answer(spark, text)
         except (PySparkException, ValueError, OSError) as error:
             of_spark = isinstance(error, PySparkException)

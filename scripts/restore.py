@@ -17,10 +17,11 @@ import hdfs_native
 
 import config
 import errors
+import knobs
 import lake
 import replay
 import topics
-from archive_file import Hashed, knob, path, progress, read_manifest
+from archive_file import Hashed, path, progress, read_manifest
 
 CHUNK = 4 * 2**20  # bytes
 
@@ -112,7 +113,7 @@ def restore(path):
     print(
         f"restored feed {config.TOPIC} as it was at {manifest['made']}, "
         f"landed up to {manifest['landed'] or 'nothing'}, "
-        f"in {time.monotonic() - begin:.1f} s; to go on: make land{knob()}"
+        f"in {time.monotonic() - begin:.1f} s; to go on: make land{knobs.of_feed()}"
     )
 
 

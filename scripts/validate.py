@@ -14,11 +14,11 @@ import json
 import os
 import pathlib
 import sys
-import time
 
 import jsonschema_rs
 
 import errors
+import intervals
 import records
 import verdict
 from printable import printable
@@ -92,7 +92,7 @@ def main():
         )
     files = os.scandir(path) if os.path.isdir(path) else [pathlib.Path(path)]
     size = sum(file.stat().st_size for file in files)
-    verdicts, rejected, last_report = collections.Counter(), 0, time.monotonic()
+    verdicts, rejected, due = collections.Counter(), 0, intervals.report_timer()
     for where, reason, record, position in judged(path):
         verdicts["accepted" if reason is None else reason.partition(":")[0]] += 1
         rejected += reason is not None
@@ -102,8 +102,8 @@ def main():
             if more:
                 places = ", ".join(more[:PLACES]) + (", …" if len(more) > PLACES else "")
                 print(f"    and {len(more):,} more: {places}")
-        if time.monotonic() - last_report > 5:
-            last_report, percent = time.monotonic(), 100 * position // max(size, 1)
+        if due():
+            percent = 100 * position // max(size, 1)
             print(
                 f"  {verdicts.total():>12,} records, {percent:>3} % of {size / 1e6:,.0f} MB",
                 file=sys.stderr,

@@ -147,30 +147,22 @@ def checks_of_children(database, count):
         keys = one(database, f"select count(*) from (select distinct {key} from {table})")
         yield Check(f"keys unique: {table}", "rows", count[table], "keys", keys, REBUILD)
 
-    what, right = "questions of each attempt", "questions"
-    wanted = one(database, "select sum(question_count) from attempts")
-    yield Check(what, "question_count", wanted, right, count["questions"], REBUILD)
-    found = one(
-        database,
-        """
-        select count(*) from attempts
-        left join (select keen_id, count(*) as n from questions group by all) using (keen_id)
-        where question_count <> coalesce(n, 0)""",
-    )
-    yield Check("  attempts whose number differs", "wanted", 0, "found", found, REBUILD)
-
-    what, right = "options of each question", "options"
-    wanted = one(database, "select sum(option_count) from questions")
-    yield Check(what, "option_count", wanted, right, count["options"], REBUILD)
-    found = one(
-        database,
-        """
-        select count(*) from questions
-        left join (select keen_id, question_position, count(*) as n from options group by all)
-        using (keen_id, question_position)
-        where option_count <> coalesce(n, 0)""",
-    )
-    yield Check("  questions whose number differs", "wanted", 0, "found", found, REBUILD)
+    for parent, child, key in (
+        ("attempts", "questions", "keen_id"),
+        ("questions", "options", "keen_id, question_position"),
+    ):
+        one_parent, column = parent.removesuffix("s"), f"{child.removesuffix('s')}_count"
+        wanted = one(database, f"select sum({column}) from {parent}")
+        yield Check(f"{child} of each {one_parent}", column, wanted, child, count[child], REBUILD)
+        found = one(
+            database,
+            f"""
+            select count(*) from {parent}
+            left join (select {key}, count(*) as n from {child} group by all) using ({key})
+            where {column} <> coalesce(n, 0)""",
+        )
+        what = f"  {parent} whose number differs"
+        yield Check(what, "wanted", 0, "found", found, REBUILD)
 
     orphans = sum(
         one(database, f"select count(*) from {child} {CHILDREN_WITHOUT_ATTEMPT}")

@@ -8,25 +8,19 @@ import hashlib
 import json
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from typing import BinaryIO
 
 import config
+import intervals
 from errors import Failure
 
 FORMAT = 1
-REPORT_EVERY_S = 5
 
 
 def path() -> str:
     """The knob BACKUP, or its default."""
     return config.BACKUP or f"data/{config.TOPIC}.tar"
-
-
-def knob() -> str:
-    """For messages: what makes a make command mean this feed. Empty for the default feed."""
-    return "" if config.TOPIC == "assessments" else f" TOPIC={config.TOPIC}"
 
 
 class Hashed:
@@ -45,14 +39,13 @@ class Hashed:
 def progress(
     total: int, verb: str, unit: str = "MB", scale: float = 1e6
 ) -> Callable[[float], None]:
-    """A function to call with each amount done. It prints the sum every REPORT_EVERY_S seconds."""
-    done, last_report = 0, time.monotonic()
+    """A function to call with each amount done. It prints the sum from time to time."""
+    done, due = 0, intervals.report_timer()
 
     def more(amount):
-        nonlocal done, last_report
+        nonlocal done
         done += amount
-        if time.monotonic() - last_report > REPORT_EVERY_S:
-            last_report = time.monotonic()
+        if due():
             print(
                 f"  {done / scale:>11,.0f} of {total / scale:,.0f} {unit} {verb}", file=sys.stderr
             )

@@ -13,6 +13,11 @@ def relative(path: pathlib.Path) -> pathlib.Path:
     return path.relative_to(os.environ["ROOT"]) if path.is_relative_to(os.environ["ROOT"]) else path
 
 
+def of_feed() -> str:
+    """For messages: what makes a make command mean this feed. Empty for the default feed."""
+    return "" if config.TOPIC == "assessments" else f" TOPIC={config.TOPIC}"
+
+
 def print_knobs() -> None:
     """Prints each knob that has a value, and where the value came from."""
     words = {

@@ -26,11 +26,11 @@ import json
 import os
 import shlex
 import sys
-import time
 import zlib
 from collections.abc import Iterator
 from io import BufferedIOBase
 
+import intervals
 import shapes
 from shapes import BETWEEN, OtherShape
 
@@ -224,7 +224,7 @@ def check(path: str) -> int:
 
 def main(path: str) -> int:
     """Prints the records of the file. The exit code: 3 when some cannot be sent, otherwise 0."""
-    size, last_report, refused = os.path.getsize(path), time.monotonic(), 0
+    size, due, refused = os.path.getsize(path), intervals.report_timer(), 0
     out = sys.stdout.buffer
     for number, record, why, position in file_records(path):
         if record is None:
@@ -234,8 +234,7 @@ def main(path: str) -> int:
             continue
         out.write(json.dumps(record.decode()).encode())
         out.write(b"\n")
-        if time.monotonic() - last_report > 5:
-            last_report = time.monotonic()
+        if due():
             print(
                 f"  {number:>12,} records, {100 * position // size:>3} % of {size / 1e6:,.0f} MB",
                 file=sys.stderr,

@@ -45,6 +45,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
+import intervals
 from catalogue import Catalogue, make_attempt
 
 ROWS_UP_TO = 20_000  # messages
@@ -140,7 +141,7 @@ def main(messages: int, seed: int, path: str) -> None:
     rows_path, truth_path = path + ".truth.rows.jsonl", path + ".truth.json"
     lines = path.endswith(".jsonl")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    begin = last_report = time.monotonic()
+    begin, due = time.monotonic(), intervals.report_timer()
     # The files get their names when all three are complete.
     with open(path + ".new", "w") as data, open(rows_path + ".new", "w") as rows_file:
         data.write("" if lines else "[")
@@ -155,8 +156,8 @@ def main(messages: int, seed: int, path: str) -> None:
                 names = "attempt", "questions", "options"
                 named = dict(zip(names, rows or (None, None, None), strict=True))
                 rows_file.write(json.dumps({"keen_id": message["keen_id"], **named}) + "\n")
-            if time.monotonic() - last_report > 5:
-                last_report, done = time.monotonic(), number + 1
+            if due():
+                done = number + 1
                 print(
                     f"  {done:>11,} of {messages:,} messages, {100 * done // messages} %",
                     file=sys.stderr,

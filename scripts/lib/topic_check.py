@@ -7,6 +7,7 @@ import os
 
 import config
 import errors
+import knobs
 import lake
 import topics
 
@@ -62,11 +63,11 @@ def check_topic(
             f"partition {partition}: offsets {first} to {end - 1}, {end - first:,} records"
             for partition, (first, end) in expired.items()
         )
-        knob = "" if config.TOPIC == "assessments" else f"TOPIC={config.TOPIC} "
         raise errors.Failure(
             f"records of topic {config.TOPIC} are gone before they were landed",
             f"{spans}: deleted by retention, or by hand; nothing was landed now",
             "if their publisher can send them again, have that done; then, to go on without them: "
-            f"make land {knob}SKIP_EXPIRED=1 (the loss is noted, and make verify names it)",
+            f"make land{knobs.of_feed()} SKIP_EXPIRED=1 "
+            "(the loss is noted, and make verify names it)",
         )
     return topic_id, ends, expired

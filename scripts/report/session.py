@@ -19,6 +19,7 @@ from collections.abc import Callable
 import cog
 import pexpect
 
+import questions
 from annotate import table, what_counts
 
 ANSWERS_WITHIN_S = 300
@@ -156,9 +157,8 @@ def pyspark(code: str, fails: bool = False) -> Shown:
 def _question(name):
     """(the comment lines of queries/<name>.sql, its statement)"""
     with open(f"queries/{name}.sql") as file:
-        lines = file.read().rstrip().splitlines()
-    head = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
-    return head, "\n".join(line for line in lines if not line.startswith("--"))
+        text = file.read().rstrip()
+    return questions.head(text), questions.statement(text)
 
 
 def assumption(name: str) -> None:
