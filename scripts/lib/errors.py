@@ -82,7 +82,8 @@ def is_from_kafka(error: BaseException) -> bool:
 def mend(error: BaseException, what: str) -> str | None:
     """What to type after an exception with the root cause `what`; None for an unknown cause."""
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if no_space or re.search(FULL_DISK, what):
+    # The NameNode gives low space as the reason of its safe mode in a second line.
+    if no_space or re.search(FULL_DISK, f"{what} {error}"):
         return (
             "the disk is full, or nearly: free some space "
             f"(df -h {config.RUN_DIR} shows how much there is)"

@@ -29,6 +29,9 @@ EXPIRED = "kafka.expired"
 # Grace period before orphaned child rows are deleted. A reader who has opened `attempts` has opened
 # its children by then.
 GRACE_PERIOD_S = 10
+# The NameNode looks for free space once a second (conf/hadoop/hdfs-site.xml), and leaves safe mode
+# by itself when there is some again.
+SAFE_MODE_ENDS_WITHIN_S = 10
 
 
 def hdfs() -> hdfs_native.Client:
@@ -153,11 +156,18 @@ def delete_interrupted_commits() -> None:
     HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
     """
     client = hdfs()
+    give_up = time.monotonic() + SAFE_MODE_ENDS_WITHIN_S
     for table in message.TABLES:
         log = folder(f"{table}/_delta_log")
         for file in client.list_status(log) if exists(log) else ():
-            if ".tmp." in file.path:
-                client.delete(file.path)
+            while ".tmp." in file.path:
+                try:
+                    client.delete(file.path)
+                    break
+                except RuntimeError as error:
+                    if "SafeModeException" not in str(error) or time.monotonic() > give_up:
+                        raise
+                    time.sleep(0.5)
 
 
 def create_tables(topic_id: str) -> None:
