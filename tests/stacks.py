@@ -6,10 +6,12 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 
 import deltalake
+import pexpect
+
+from bench_stack import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLES = ("messages", "attempts", "questions", "options")
@@ -21,19 +23,6 @@ SET_BY_MAKE = {
     *("KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV", "OWN_ENVIRONMENT"),
     *("USER_HOME", "JAVA_HOME", "PYTHONPATH", "PYTHONSTARTUP"),
 }
-
-
-def free_ports(count):
-    """Returns the first of `count` consecutive free ports, below the ephemeral port range.
-
-    Raises OSError when there are none.
-    """
-    for first in range(21000, 32000, 100):
-        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return first
-    raise OSError("no free ports")
 
 
 def clean_environment():
@@ -61,8 +50,24 @@ def output_of(command, ok, cwd=ROOT, **environment):
     return done.stdout
 
 
+def type_into(command, prompt, line, answer):
+    """Types a line into an interactive shell at its prompt, expects an answer, and leaves."""
+    program, *arguments = command
+    shell = pexpect.spawn(
+        program, arguments, env=clean_environment(), timeout=300, encoding="utf-8", cwd=ROOT
+    )
+    shell.expect(prompt)
+    shell.sendline(line)
+    shell.expect(f"[\r\n]{answer}")
+    shell.expect(prompt)
+    shell.sendeof()
+    shell.expect(pexpect.EOF)
+
+
 class Stack:
     """The project's Make targets on one stack, and its tables as an outside reader sees them."""
+
+    limit_s = 900  # for one target
 
     def __init__(self, run_dir):
         self.run_dir, self.root = run_dir, ROOT
@@ -85,7 +90,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            timeout=900,
+            timeout=self.limit_s,
         )
         if ok is not None:
             assert (done.returncode == 0) == ok, f"{' '.join(command)}\n{done.stdout}"

@@ -2,10 +2,8 @@
 
 import re
 
-import pexpect
-
 from messages import FIVE
-from stacks import ROOT, TABLES, clean_environment, output_of
+from stacks import TABLES, output_of, type_into
 
 
 def test_list_and_consume_show_what_is_there(stack, synthetic):
@@ -22,16 +20,7 @@ def test_sql_and_pyspark_open_with_the_tables(stack, synthetic):
         ("sql", "spark-sql .*> ", "SELECT concat('rows: ', count(*)) FROM synthetic_a.attempts;"),
         ("pyspark", ">>> ", "print('rows:', spark.table('synthetic_a.attempts').count())"),
     ):
-        make, *arguments = stack.command(target, TOPIC="synthetic_a")
-        shell = pexpect.spawn(
-            make, arguments, cwd=ROOT, env=clean_environment(), timeout=120, encoding="utf-8"
-        )
-        shell.expect(prompt)
-        shell.sendline(line)
-        shell.expect(f"rows: {attempts}")
-        shell.expect(prompt)
-        shell.sendeof()
-        shell.expect(pexpect.EOF)
+        type_into(stack.command(target, TOPIC="synthetic_a"), prompt, line, f"rows: {attempts}")
 
 
 TEXTS = {

@@ -107,19 +107,10 @@ not_ready() {
 }
 
 up() {
-  local waiting still service begin=$SECONDS pair name origin value
+  local waiting still service begin=$SECONDS
   # Called by every target: returns early when the stack is healthy.
   [ "${1:-}" != --quiet ] || [ -n "$(not_ready)" ] || return 0
-  for pair in $KNOB_ORIGINS; do # each knob in force, and where it came from
-    name=${pair%%=*} origin=${pair#*=} value=${!name-}
-    case $origin in
-      file) origin='default' ;;
-      command_line) origin='make' ;;
-      environment*) origin='environment' ;;
-    esac
-    [ "$name" != DATA_URL ] || value=$(without_secrets "$value")
-    [ -z "$value" ] || printf '  %-12s %-62s %s\n' "$name" "$value" "$origin"
-  done
+  scripts/lib/print_knobs.sh
   run "${compose[@]}" up -d > "$own/logs/compose.log" 2>&1 || {
     tail -n 20 "$own/logs/compose.log" >&2
     die 1 "the containers could not be started" \

@@ -2,10 +2,9 @@
 
 import os
 import pathlib
-import re
+import subprocess
 
 import config
-from printable import printable
 
 
 def relative(path: pathlib.Path) -> pathlib.Path:
@@ -20,18 +19,4 @@ def of_feed() -> str:
 
 def print_knobs() -> None:
     """Prints each knob that has a value, and where the value came from."""
-    words = {
-        "file": "default",
-        "command_line": "make",
-        "environment": "environment",
-        "environment_override": "environment",
-    }
-    origins = dict(pair.split("=", 1) for pair in os.environ["KNOB_ORIGINS"].split())
-    for name, origin in origins.items():
-        value = os.environ.get(name, "")
-        if name == "RUN_DIR":
-            value = str(relative(pathlib.Path(config.RUN_DIR)))
-        if name == "DATA_URL":  # hides secrets, as without_secrets in common.sh
-            value = re.sub(r"[?]\S*", "?…", re.sub(r"//[^/\s]*@", "//…@", value))
-        if value:
-            print(f"  {name:<12} {printable(value):<62} {words.get(origin, origin)}")
+    subprocess.run([pathlib.Path(__file__).with_name("print_knobs.sh")], check=True)

@@ -22,15 +22,12 @@ import message
 import table_files
 from errors import Failure
 
-# Table properties of the ledger: the id of its topic, and the offsets that expired before they were
-# landed, as JSON of {partition: [[from, to], …]}.
+# Table properties of the ledger. EXPIRED, never landed: JSON of {partition: [[from, to], …]}
 TOPIC_ID = "kafka.topic.id"
 EXPIRED = "kafka.expired"
-# Grace period before orphaned child rows are deleted. A reader who has opened `attempts` has opened
-# its children by then.
+# Orphaned child rows stay so long: whoever has opened `attempts` has opened its children by then.
 GRACE_PERIOD_S = 10
-# The NameNode looks for free space once a second (conf/hadoop/hdfs-site.xml), and leaves safe mode
-# by itself when there is some again.
+# When space is free again, the NameNode leaves safe mode by itself (hdfs-site.xml: within 1 s).
 SAFE_MODE_ENDS_WITHIN_S = 10
 
 
@@ -144,8 +141,7 @@ def feed_lock() -> Iterator[None]:
                 "wait until it is done, then again",
             ) from None
         lock.truncate(0)
-        lock.write(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}")
-        lock.flush()
+        print(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}", file=lock, flush=True)
         delete_interrupted_commits()
         yield
 
@@ -155,19 +151,18 @@ def delete_interrupted_commits() -> None:
 
     HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
     """
-    client = hdfs()
+    logs = [folder(f"{table}/_delta_log") for table in message.TABLES]
+    files = (file.path for log in logs if exists(log) for file in hdfs().list_status(log))
+    left = [path for path in files if ".tmp." in path]
     give_up = time.monotonic() + SAFE_MODE_ENDS_WITHIN_S
-    for table in message.TABLES:
-        log = folder(f"{table}/_delta_log")
-        for file in client.list_status(log) if exists(log) else ():
-            while ".tmp." in file.path:
-                try:
-                    client.delete(file.path)
-                    break
-                except RuntimeError as error:
-                    if "SafeModeException" not in str(error) or time.monotonic() > give_up:
-                        raise
-                    time.sleep(0.5)
+    while left:
+        try:
+            hdfs().delete(left[-1])
+            left.pop()
+        except RuntimeError as error:
+            if "SafeModeException" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.5)
 
 
 def create_tables(topic_id: str) -> None:

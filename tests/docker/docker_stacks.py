@@ -7,7 +7,8 @@ import time
 import deltalake
 import duckdb
 
-from stacks import ROOT, Stack, clean_environment, free_ports
+from bench_stack import free_ports
+from stacks import ROOT, Stack, clean_environment
 
 IMAGE = "tracking-user-activity"
 SERVICES = ("kafka", "namenode", "datanode", "spark", "mids")
@@ -34,8 +35,11 @@ def sh(*command, **more):
 class Docker(Stack):
     """A stack of make … STACK=docker, with its own Compose project and ports."""
 
+    limit_s = 1500
+
     def __init__(self, run_dir, **knobs):
-        self.run_dir, self.knobs = run_dir, {"STACK": "docker", **knobs}
+        self.run_dir, self.root = run_dir, ROOT
+        self.knobs = {"STACK": "docker", **knobs}
         port = free_ports(30)
         self.kafka, self.hdfs = f"127.0.0.1:{port}", f"hdfs://127.0.0.1:{port + 10}"
         self.project = (
@@ -46,23 +50,6 @@ class Docker(Stack):
 
     def command(self, target, **knobs):
         return super().command(target, **{**self.knobs, **knobs})
-
-    def make(self, target, ok=True, **knobs):
-        done = subprocess.run(
-            self.command(target, **knobs),
-            cwd=ROOT,
-            env=clean_environment(),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            timeout=1500,
-        )
-        if ok is not None:
-            assert (done.returncode == 0) == ok and "Traceback" not in done.stdout, (
-                f"{target}\n{done.stdout}"
-            )
-        return done.stdout
 
     def container(self, service):
         """Returns the id of the running container of a service, or ''."""

@@ -10,11 +10,10 @@ import json
 import re
 
 import hdfs_native
-import pexpect
 import pytest
 
 from docker_stacks import IMAGE, SERVICES, TABLES, but_kafkas_time, differences, sh
-from stacks import ROOT, clean_environment
+from stacks import type_into
 
 pytestmark = pytest.mark.timeout(3000)
 
@@ -80,14 +79,9 @@ def test_the_courses_habits_work(both, docker, real_file):
     assert docker.inside("mids", "bash", "-c", "ls Makefile && jq --version").startswith(
         "Makefile\njq-"
     )
-    pyspark = ["exec", "-it", docker.container("spark"), "pyspark"]
-    shell = pexpect.spawn("docker", pyspark, timeout=240, encoding="utf-8")
-    shell.expect(">>> ")
-    shell.sendline('print("rows:", spark.table("assessments.attempts").count())')
-    shell.expect("rows: 3242")
-    shell.expect(">>> ")
-    shell.sendeof()
-    shell.expect(pexpect.EOF)
+    pyspark = ["docker", "exec", "-it", docker.container("spark"), "pyspark"]
+    line = 'print("rows:", spark.table("assessments.attempts").count())'
+    type_into(pyspark, ">>> ", line, "rows: 3242")
     # The assignment asks for this history.
     history = docker.inside("spark", "cat", "/root/.python_history")
     assert 'spark.table("assessments.attempts")' in history
@@ -110,13 +104,4 @@ def test_make_shell_and_sql_open_inside(both, docker):
         ("sql", "spark-sql .*> ", select, "rows: 3242"),
         ("shell", r"\$ ", "kafka-topics --list --bootstrap-server $KAFKA", "assessments"),
     ):
-        make, *arguments = docker.command(target, TOPIC="assessments")
-        shell = pexpect.spawn(
-            make, arguments, cwd=ROOT, env=clean_environment(), timeout=300, encoding="utf-8"
-        )
-        shell.expect(prompt)
-        shell.sendline(line)
-        shell.expect(f"[\r\n]{answer}")
-        shell.expect(prompt)
-        shell.sendeof()
-        shell.expect(pexpect.EOF)
+        type_into(docker.command(target, TOPIC="assessments"), prompt, line, answer)
