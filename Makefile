@@ -34,6 +34,12 @@ SKIP_EXPIRED ?=
 YES ?=
 # The file that backup writes and restore reads; none means data/TOPIC.tar.
 BACKUP ?=
+# The folder that export writes; it must not exist yet.
+OUT ?=
+# What export writes: parquet, csv or duckdb.
+FORMAT ?= parquet
+# The only table that export writes; none: all four.
+TABLE ?=
 # How often `make test-faults` kills; SEED says where and when.
 KILLS ?= 30
 # Unique messages that `make bench` lands. Above 100000 it measures 100000 and then this size, where each rival runs once.
@@ -59,7 +65,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP KILLS MESSAGES RUNS BASELINE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -128,7 +134,7 @@ plots: ensure-up ## pictures of the answers, from the landed tables, to plots/
 	$(ENV) python scripts/plots.py
 
 .PHONY: annotate
-annotate: ensure-data ## make the report: run every command of annotations.md on a fresh stack, write what it shows
+annotate: ensure-data ## make the report: run every command of scripts/report/template.md on a fresh stack, write what it shows
 	$(ENV) python scripts/annotate.py
 
 .PHONY: check-annotations
@@ -159,6 +165,10 @@ backup: ensure-hdfs ## write a feed to one file: its tables and the committed po
 .PHONY: restore
 restore: ensure-up ## restore a feed from its backup, here or in an empty stack; landing continues after it
 	$(ENV) python scripts/restore.py
+
+.PHONY: export
+export: ensure-hdfs ## write a feed's tables, with their dictionary, as Parquet, CSV or one DuckDB file: OUT=folder FORMAT=csv
+	$(ENV) python scripts/export.py
 
 ##@ Looking around
 .PHONY: status

@@ -1,22 +1,17 @@
 import json, os
-raw = spark.read.format("kafka").option("kafka.bootstrap.servers", os.environ["KAFKA"]).option("subscribe", os.environ["TOPIC"]).option("startingOffsets", "earliest").option("endingOffsets", "latest").load()
-raw = raw.cache()
+raw = (spark.read.format("kafka").option("kafka.bootstrap.servers", os.environ["KAFKA"])
+       .option("subscribe", os.environ["TOPIC"])
+       .option("startingOffsets", "earliest").option("endingOffsets", "latest").load())
+raw = raw.cache()  # keep the messages in memory, so that the topic is read once
 raw.printSchema()
-raw.show(3)
+raw.show(2)
 messages = raw.select(raw.value.cast("string"))
 messages.printSchema()
-messages.show(3, truncate=80)
+messages.show(2, truncate=80)
 messages.count()
-first = messages.first().value
-print(first[:150])
-first = json.loads(first)
+first = json.loads(messages.first().value)
 list(first)
 print(json.dumps(first["sequences"]["counts"]))
-print(json.dumps(first["sequences"]["questions"][0], indent=1))
-try:
-    messages.rdd.map(lambda message: json.loads(message.value)).toDF()
-except Exception as error:
-    print(type(error).__name__, str(error)[:160])
 from collections import Counter
 def leaves(value, path=""):
     if isinstance(value, dict):
@@ -28,168 +23,254 @@ def leaves(value, path=""):
     elif value is not None:
         yield path
 parsed = messages.rdd.map(lambda message: json.loads(message.value))
-guessed = "keen_timestamp string, max_attempts string, started_at string, base_exam_id string, user_exam_id string, keen_created_at string, certification string, keen_id string, exam_name string, sequences map<string,array<map<string,boolean>>>"
-extracted = spark.createDataFrame(parsed, guessed, verifySchema=False)
+texts = "keen_timestamp started_at base_exam_id user_exam_id keen_created_at certification max_attempts keen_id exam_name"
+inferred = ", ".join(f"{name} string" for name in texts.split()) + ", sequences map<string,array<map<string,boolean>>>"
+extracted = spark.createDataFrame(parsed, inferred, verifySchema=False)
 before = Counter(parsed.flatMap(leaves).collect())
 after = Counter(extracted.rdd.flatMap(lambda row: leaves(row.asDict(recursive=True))).collect())
-for path in sorted(before):
-    print(f"{path:45} {before[path]:8} {after[path]:8}")
-print(f"{'all values':45} {before.total():8} {after.total():8}")
+for path in ("keen_id", "sequences.counts.total", "sequences.questions[].user_result", "sequences.questions[].options[].checked"):
+    print(f"{path:42} {before[path]:8} {after[path]:8}")
+print(f"{'all values':42} {before.total():8} {after.total():8}")
+round(100 * after.total() / before.total())
 from pyspark.sql import functions as F
 option = "struct<id string, checked boolean, at string, submitted bigint, correct boolean>"
-one_question = f"struct<id string, user_result string, user_correct boolean, user_incomplete boolean, user_submitted boolean, options array<{option}>>"
-counts = "struct<total bigint, correct bigint, incorrect bigint, incomplete bigint, unanswered bigint, submitted bigint, all_correct boolean>"
-schema = f"keen_id string, exam_name string, base_exam_id string, user_exam_id string, started_at string, keen_timestamp string, keen_created_at string, certification string, max_attempts string, sequences struct<id string, attempt bigint, counts {counts}, questions array<{one_question}>>"
-extracted = messages.select(F.from_json("value", schema).alias("message")).select("message.*")
-extracted.printSchema()
+question = ("struct<id string, user_result string, user_correct boolean, user_incomplete boolean,"
+            f" user_submitted boolean, options array<{option}>>")
+counts = ("struct<total bigint, correct bigint, incorrect bigint, incomplete bigint, unanswered bigint,"
+          " submitted bigint, all_correct boolean>")
+sequences = f"struct<id string, attempt bigint, counts {counts}, questions array<{question}>>"
+declared = ", ".join(f"{name} string" for name in texts.split()) + f", sequences {sequences}"
+extracted = messages.select(F.from_json("value", declared).alias("message")).select("message.*")
 left = Counter(extracted.rdd.flatMap(lambda row: leaves(row.asDict(recursive=True))).collect())
 print(left.total(), "of", before.total(), "values")
 extracted.createOrReplaceTempView("deliveries")
-spark.sql("SELECT exam_name, sequences.counts.total, sequences.counts.correct FROM deliveries LIMIT 5").show(truncate=False)
+spark.sql("SELECT exam_name, sequences.counts.total, sequences.counts.correct FROM deliveries LIMIT 3").show(truncate=False)
 spark.sql("""
-WITH q AS (SELECT keen_id, sequences.counts.total, sequences.counts.correct, explode(sequences.questions) AS question FROM deliveries),
-     o AS (SELECT keen_id, total, correct, explode(question.options) AS option FROM q)
-SELECT 'a message' AS a_row_is, count(*) AS rows, sum(sequences.counts.total) AS questions_asked, round(100 * avg(sequences.counts.correct / sequences.counts.total), 2) AS mean_score FROM deliveries
-UNION ALL SELECT 'a question', count(*), sum(total), round(100 * avg(correct / total), 2) FROM q
-UNION ALL SELECT 'an option', count(*), sum(total), round(100 * avg(correct / total), 2) FROM o
+WITH q AS (SELECT sequences.counts.total, explode(sequences.questions) AS question FROM deliveries),
+     o AS (SELECT total, explode(question.options) AS option FROM q)
+SELECT 'a message' AS a_row_is, count(*) AS rows, sum(sequences.counts.total) AS sum_of_total FROM deliveries
+UNION ALL SELECT 'a question', count(*), sum(total) FROM q
+UNION ALL SELECT 'an option', count(*), sum(total) FROM o
 """).show(truncate=False)
+raw.write.mode("overwrite").parquet("/tmp/assessments")
+spark.read.parquet("/tmp/assessments").count()
 some_assessment_info = spark.sql("SELECT keen_id, exam_name, started_at FROM deliveries")
 some_assessment_info.write.mode("overwrite").parquet("/tmp/some_assessment_info")
 exit()
 spark.sql("SHOW TABLES").show(truncate=False)
-spark.table("attempts").select("keen_id", "exam_name", "started_at", "keen_timestamp", "total", "correct").orderBy("kafka_offset").show(3, truncate=False)
-spark.table("questions").select("question_position", "question_id", "user_result", "option_count").where("keen_id = '5a6745820eb8ab00016be1f1'").orderBy("question_position").show(truncate=False)
 spark.sql("""
 SELECT (SELECT count(*) FROM messages) AS messages, (SELECT count(*) FROM attempts) AS attempts,
        (SELECT count(*) FROM questions) AS questions, (SELECT count(*) FROM options) AS options
 """).show()
-spark.sql("SELECT min(keen_timestamp) AS first_end, max(keen_timestamp) AS last_end FROM attempts").show(truncate=False)
-for name in ("messages", "attempts", "questions", "options"):
-    for column in spark.sql(f"DESCRIBE TABLE {name}").where("comment <> ''").collect():
-        print(f"{name + '.' + column.col_name:28} {column.data_type:9} {column.comment}")
+spark.table("attempts").select("keen_id", "exam_name", "started_at", "total", "correct").orderBy("kafka_offset").show(2, truncate=False)
 spark.sql("""
-SELECT count(*) AS ids, sum(copies) AS deliveries, sum(copies) - count(*) AS delivered_again, max(copies) AS most_copies, max(contents) AS contents_an_id,
-       min(keen_timestamp) AS first_ended, max(keen_timestamp) AS last_ended
-FROM (SELECT keen_id, count(*) AS copies, count(DISTINCT content_hash) AS contents FROM messages GROUP BY keen_id HAVING count(*) > 1) JOIN attempts USING (keen_id)
-""").show(truncate=False)
+WITH copies AS (SELECT keen_id, count(*) AS n, count(DISTINCT content_hash) AS contents FROM messages GROUP BY keen_id HAVING count(*) > 1),
+  span AS (SELECT min(keen_timestamp) AS first, max(keen_timestamp) AS last FROM attempts JOIN copies USING (keen_id)),
+  runs AS (SELECT kafka_offset - row_number() OVER (ORDER BY kafka_offset) AS run FROM messages JOIN copies USING (keen_id)),
+  names AS (SELECT exam_name, count(DISTINCT base_exam_id) AS ids, count(DISTINCT sequences_id) AS versions FROM attempts GROUP BY exam_name),
+  shown AS (SELECT exam_name, question_id, sort_array(collect_list(option_id)) AS options FROM options GROUP BY exam_name, question_id, keen_id, question_position),
+  ids AS (SELECT count(DISTINCT exam_name) AS names, count(DISTINCT options) AS sets FROM shown GROUP BY question_id),
+  pairs AS (SELECT count(DISTINCT options) AS sets FROM shown GROUP BY exam_name, question_id),
+  keys AS (SELECT count(DISTINCT correct) AS verdicts FROM options GROUP BY question_id, option_id),
+  edited AS (SELECT base_exam_id FROM attempts GROUP BY base_exam_id HAVING count(DISTINCT sequences_id) > 1),
+  both AS (SELECT base_exam_id, question_id FROM questions JOIN attempts USING (keen_id, base_exam_id) JOIN edited USING (base_exam_id)
+           GROUP BY base_exam_id, question_id HAVING count(DISTINCT sequences_id) > 1),
+  timed AS (SELECT *, CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) AS seconds,
+                   lag(keen_timestamp) OVER (ORDER BY kafka_offset) AS above FROM attempts),
+  clicks AS (SELECT keen_id, clicked_at < started_at AS before, clicked_at > keen_timestamp AS after,
+                    CAST(clicked_at AS DOUBLE) - CAST(keen_timestamp AS DOUBLE) AS late
+             FROM options JOIN attempts USING (keen_id) WHERE clicked_at IS NOT NULL)
+SELECT stack(25,
+  '0 messages that repeat an attempt', (SELECT count_if(status = 'duplicate') FROM messages), (SELECT count(*) FROM messages),
+  '1 attempts sent more than once', (SELECT count(*) FROM copies), (SELECT count(*) FROM attempts),
+  '2 of these: copies differ', (SELECT count_if(contents > 1) FROM copies), (SELECT count(*) FROM copies),
+  '3 sent again, of the attempts that ended in the same hours', (SELECT count(*) FROM copies), (SELECT count(*) FROM attempts, span WHERE keen_timestamp BETWEEN first AND last),
+  '4 runs of neighbours in the file that the copies form', (SELECT count(DISTINCT run) FROM runs), (SELECT count(*) FROM runs),
+  '5 different user_exam_ids', (SELECT count(DISTINCT user_exam_id) FROM attempts), (SELECT count(*) FROM attempts),
+  '6 names of exams with two base_exam_ids', (SELECT count_if(ids = 2) FROM names), (SELECT count(*) FROM names),
+  '7 of these: one version of the questions', (SELECT count_if(ids = 2 AND versions = 1) FROM names), (SELECT count_if(ids = 2) FROM names),
+  '8 question_ids in exams of several names', (SELECT count_if(names > 1) FROM ids), (SELECT count(*) FROM ids),
+  '9 question_ids with several sets of options', (SELECT count_if(sets > 1) FROM ids), (SELECT count(*) FROM ids),
+  '10 the same for question_id within exam_name', (SELECT count_if(sets > 1) FROM pairs), (SELECT count(*) FROM pairs),
+  '11 options that are right here and wrong there', (SELECT count_if(verdicts > 1) FROM keys), (SELECT count(*) FROM keys),
+  '12 exams with two versions', (SELECT count(*) FROM edited), (SELECT count(DISTINCT base_exam_id) FROM attempts),
+  '13 questions in both versions', (SELECT count(*) FROM both), (SELECT count(DISTINCT base_exam_id, question_id) FROM questions JOIN edited USING (base_exam_id)),
+  '14 attempts without counts', (SELECT count_if(total IS NULL) FROM attempts), (SELECT count(*) FROM attempts),
+  '15 questions without a result', (SELECT count_if(user_result IS NULL) FROM questions), (SELECT count(*) FROM questions),
+  '16 attempts without certification', (SELECT count_if(certification IS NULL) FROM attempts), (SELECT count(*) FROM attempts),
+  '17 attempts that certified', (SELECT count_if(certification) FROM attempts), (SELECT count(*) FROM attempts),
+  '18 clicks before the start', (SELECT count_if(before) FROM clicks), (SELECT count(*) FROM clicks),
+  '19 clicks after the end', (SELECT count_if(after) FROM clicks), (SELECT count(*) FROM clicks),
+  '20 attempts with a click over a minute after the end', (SELECT count(DISTINCT keen_id) FROM clicks WHERE late > 60), (SELECT count(*) FROM attempts),
+  '21 attempts of over an hour', (SELECT count_if(seconds > 3600) FROM timed), (SELECT count(*) FROM attempts),
+  '22 attempts that ended before the one above them', (SELECT count_if(keen_timestamp < above) FROM timed), (SELECT count(*) FROM attempts),
+  '23 attempts under 2 s a question or with nothing answered', (SELECT count_if(seconds < 2 * question_count OR submitted = 0) FROM timed), (SELECT count(*) FROM attempts),
+  '24 questions with right options only', (SELECT count_if(only_right) FROM (SELECT bool_and(correct) AS only_right FROM options GROUP BY exam_name, question_id)), (SELECT count(*) FROM pairs)
+) AS (what, n, of)
+""").show(40, truncate=False)
 spark.sql("""
-WITH again AS (SELECT keen_id FROM messages WHERE status = 'duplicate'),
-     span AS (SELECT min(keen_timestamp) AS first, max(keen_timestamp) AS last FROM attempts WHERE keen_id IN (SELECT keen_id FROM again))
-SELECT count(*) AS attempts_in_that_time, count_if(keen_id IN (SELECT keen_id FROM again)) AS of_them_delivered_again FROM attempts, span WHERE keen_timestamp BETWEEN first AND last
+WITH events AS (
+  SELECT hours, base_exam_id, keen_id, started_at + make_dt_interval(0, hours) AS at, false AS is_end
+  FROM attempts CROSS JOIN (SELECT explode(array(0, 1, 24, 168)) AS hours)
+  UNION ALL
+  SELECT hours, base_exam_id, keen_id, keen_timestamp, true
+  FROM attempts CROSS JOIN (SELECT explode(array(0, 1, 24, 168)) AS hours)
+), last_end AS (
+  SELECT *, last_value(IF(is_end, struct(at, keen_id), NULL)) IGNORE NULLS
+              OVER (PARTITION BY hours, base_exam_id ORDER BY at, is_end, keen_id) AS ended
+  FROM events
+), gaps AS (
+  SELECT hours, CAST(at AS DOUBLE) - CAST(ended.at AS DOUBLE) AS seconds
+  FROM last_end WHERE NOT is_end AND ended.keen_id <> keen_id
+)
+SELECT hours AS starts_moved_by_hours, count_if(seconds <= 10) AS within_10_s, count_if(seconds <= 30) AS within_30_s,
+       count_if(seconds <= 60) AS within_1_min, count_if(seconds <= 120) AS within_2_min, count_if(seconds <= 600) AS within_10_min
+FROM gaps GROUP BY hours ORDER BY hours
 """).show()
 spark.sql("""
-WITH copies AS (SELECT kafka_offset - row_number() OVER (ORDER BY kafka_offset) AS run FROM messages
-                WHERE keen_id IN (SELECT keen_id FROM messages WHERE status = 'duplicate')),
-     runs AS (SELECT run, count(*) AS length FROM copies GROUP BY run)
-SELECT sum(length) AS deliveries, count(*) AS runs_of_neighbours, max(length) AS longest_run FROM runs
-""").show()
-spark.sql("SELECT count(*) AS attempts, count(DISTINCT user_exam_id) AS user_exam_ids, count(DISTINCT sequences_id) AS sequences_ids, count(DISTINCT base_exam_id) AS exams FROM attempts").show()
-spark.sql("""
-WITH moved AS (SELECT hours, keen_id, base_exam_id, started_at + make_dt_interval(0, hours) AS begins
-               FROM attempts CROSS JOIN (SELECT explode(array(0, -1, 1, -2, 2, -24, 24, 168)) AS hours))
-SELECT hours AS beginnings_moved_by_hours, count(*) AS attempts_within_a_minute_after_another
-FROM moved a LEFT SEMI JOIN attempts b ON b.base_exam_id = a.base_exam_id AND b.keen_id <> a.keen_id
-     AND a.begins BETWEEN b.keen_timestamp AND b.keen_timestamp + INTERVAL 60 SECONDS
-GROUP BY hours
-ORDER BY abs(hours), hours
+WITH clock AS (
+  SELECT keen_id, max(CAST(clicked_at AS DOUBLE)) - first(CAST(keen_timestamp AS DOUBLE)) AS fast_by
+  FROM options JOIN attempts USING (keen_id) WHERE clicked_at IS NOT NULL GROUP BY keen_id
+), pair AS (
+  SELECT a.keen_id, a.fast_by, b.fast_by AS before FROM attempt_order o JOIN clock a ON a.keen_id = o.keen_id
+  JOIN clock b ON b.keen_id = o.previous_keen_id WHERE o.is_retake AND b.fast_by > 5
+), chance AS (
+  SELECT pair.keen_id, avg(CAST(abs(clock.fast_by - before) < 5 AS INT)) AS share FROM pair CROSS JOIN clock GROUP BY pair.keen_id
+)
+SELECT count(*) AS pairs, count_if(abs(fast_by - before) < 5) AS same_clock, round(sum(share), 1) AS expected_by_chance
+FROM pair JOIN chance USING (keen_id)
 """).show()
 spark.sql("""
-WITH exams AS (SELECT exam_name, count(DISTINCT base_exam_id) AS ids, count(DISTINCT sequences_id) AS sequences_ids, count(*) AS attempts FROM attempts GROUP BY exam_name),
-     of_question AS (SELECT exam_name, question_id, count(DISTINCT base_exam_id) AS asked_under_ids FROM questions GROUP BY exam_name, question_id)
-SELECT exam_name, ids, attempts, sequences_ids, count(*) AS questions, count_if(asked_under_ids = ids) AS questions_under_both
-FROM exams JOIN of_question USING (exam_name)
-WHERE ids > 1
-GROUP BY exam_name, ids, attempts, sequences_ids
-ORDER BY exam_name
-""").show(truncate=False)
-spark.sql("""
-SELECT question_position, count(*) AS shown, count(DISTINCT question_id) AS different_questions
-FROM questions WHERE exam_name = 'Learning Git' GROUP BY question_position ORDER BY question_position
+SELECT count(*) AS overlapping_pairs FROM attempts a JOIN attempts b ON b.base_exam_id = a.base_exam_id AND b.keen_id > a.keen_id
+WHERE a.started_at < b.keen_timestamp AND b.started_at < a.keen_timestamp
 """).show()
 spark.sql("""
-WITH shown AS (SELECT exam_name, question_id, array_join(array_sort(collect_list(option_id)), ' ') AS ids FROM options GROUP BY exam_name, question_id, keen_id, question_position)
-SELECT 'question_id' AS a_question_is, count(*) AS questions, count_if(sets > 1) AS with_several_sets_of_options, sum(sets - 1) AS further_sets
-FROM (SELECT count(DISTINCT ids) AS sets FROM shown GROUP BY question_id)
-UNION ALL
-SELECT 'exam_name, question_id', count(*), count_if(sets > 1), sum(sets - 1) FROM (SELECT count(DISTINCT ids) AS sets FROM shown GROUP BY exam_name, question_id)
-""").show(truncate=False)
+WITH kinds AS (
+  SELECT a.*, o.is_retake, o.is_retaken, p.is_retake AS is_third_or_later FROM attempts a JOIN attempt_order o USING (keen_id)
+  LEFT JOIN attempt_order p ON o.is_retake AND p.keen_id = o.previous_keen_id
+), shown AS (
+  SELECT *, explode(filter(array(
+           IF(NOT is_retake, '1 first attempts', NULL),
+           IF(NOT is_retake AND NOT is_retaken, '2 .. taken once', NULL),
+           IF(NOT is_retake AND is_retaken, '3 .. retaken', NULL),
+           IF(is_retake AND NOT is_third_or_later, '4 second attempts', NULL),
+           IF(is_retake AND is_third_or_later, '5 third and later', NULL),
+           IF(is_retake AND NOT is_retaken, '6 last attempts of a chain', NULL)), kind -> kind IS NOT NULL)) AS kind
+  FROM kinds
+)
+SELECT kind, count(*) AS attempts, round(100 * avg(correct / total), 1) AS mean_score,
+       count_if(correct = total) AS all_right, count_if(is_retaken) AS retaken,
+       round(100 * avg(CAST(is_retaken AS INT)), 1) AS percent_retaken,
+       CAST(round(median(CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE))) AS INT) AS median_seconds
+FROM shown
+GROUP BY kind
+ORDER BY kind
+""").show(40, truncate=False)
 spark.sql("""
-SELECT 'question_id' AS a_question_is, count(*) AS options, count_if(verdicts > 1) AS sometimes_right
-FROM (SELECT count(DISTINCT correct) AS verdicts FROM options GROUP BY question_id, option_id)
-UNION ALL
-SELECT 'exam_name, question_id', count(*), count_if(verdicts > 1) FROM (SELECT count(DISTINCT correct) AS verdicts FROM options GROUP BY exam_name, question_id, option_id)
-""").show(truncate=False)
+WITH scored AS (
+  SELECT keen_id, previous_keen_id, is_retake, is_retaken, 100 * correct / total AS score
+  FROM attempts JOIN attempt_order USING (keen_id) WHERE total > 0
+), attempt AS (
+  SELECT b.keen_id, b.is_retaken, b.score, a.score - b.score AS gain,
+         CASE WHEN b.score = 0 THEN '1 none right' WHEN b.score < 50 THEN '2 less than half'
+              WHEN b.score < 100 THEN '3 half or more' ELSE '4 all right' END AS score_before
+  FROM scored b LEFT JOIN scored a ON a.is_retake AND a.previous_keen_id = b.keen_id
+)
+SELECT coalesce(score_before, 'all') AS score_before, count(DISTINCT keen_id) AS attempts, count(gain) AS pairs,
+       round(100 * count(DISTINCT keen_id) FILTER (WHERE is_retaken) / count(DISTINCT keen_id), 1) AS percent_retaken,
+       round(avg(score) FILTER (WHERE gain IS NOT NULL), 1) AS mean_before,
+       round(avg(score + gain), 1) AS mean_after, round(avg(gain), 1) AS mean_gain,
+       round(1.96 * stddev(gain) / sqrt(count(gain)), 1) AS margin,
+       round(100 * avg(CAST(gain > 1e-9 AS INT)), 1) AS percent_better,
+       round(100 * avg(CAST(abs(gain) <= 1e-9 AS INT)), 1) AS percent_equal,
+       round(100 * avg(CAST(gain < -1e-9 AS INT)), 1) AS percent_worse
+FROM attempt
+GROUP BY GROUPING SETS ((score_before), ())
+ORDER BY score_before
+""").show(40, truncate=False)
 spark.sql("""
-WITH shown AS (SELECT exam_name, question_id, array_join(array_sort(collect_list(option_id)), ' ') AS ids FROM options GROUP BY exam_name, question_id, keen_id, question_position)
-SELECT question_id, count(DISTINCT exam_name) AS exam_names, count(DISTINCT ids) AS sets_of_options, count(*) AS times_asked
-FROM shown GROUP BY question_id HAVING count(DISTINCT exam_name) > 1 ORDER BY question_id
-""").show(truncate=False)
+WITH answer AS (
+  SELECT q.exam_name, q.question_id, q.keen_id, q.question_position, q.user_result <> 'unanswered' AS answered,
+         CAST(q.user_result = 'correct' AS INT) AS is_right,
+         try_divide(sum(CAST(q.user_result = 'correct' AS INT)) OVER attempt - CAST(q.user_result = 'correct' AS INT),
+                    count(*) OVER attempt - 1) AS rest
+  FROM questions q JOIN attempt_order o ON o.keen_id = q.keen_id AND NOT o.is_retake
+  WHERE q.user_result IS NOT NULL
+  WINDOW attempt AS (PARTITION BY q.keen_id)
+), question AS (
+  SELECT exam_name, question_id, count(*) AS results, avg(is_right) AS p, count(rest) AS n,
+         try_divide(covar_pop(is_right, rest), stddev_pop(is_right) FILTER (WHERE rest IS NOT NULL) * stddev_pop(rest)) AS r
+  FROM answer
+  GROUP BY exam_name, question_id
+  HAVING count(*) >= 30
+), chosen AS (
+  SELECT a.exam_name, a.question_id, o.option_id, bool_or(o.correct) AS correct, count_if(o.checked) AS chosen
+  FROM answer a JOIN options o ON o.keen_id = a.keen_id AND o.question_position = a.question_position
+  WHERE a.answered
+  GROUP BY a.exam_name, a.question_id, o.option_id
+), most AS (
+  SELECT exam_name, question_id, max(chosen) FILTER (WHERE NOT correct) AS wrong_chosen, max(chosen) FILTER (WHERE correct) AS right_chosen
+  FROM chosen
+  GROUP BY exam_name, question_id
+), bounded AS (
+  SELECT *, (p + 1.9207 / results + 1.96 * sqrt(p * (1 - p) / results + 0.9604 / results / results)) / (1 + 3.8415 / results) AS p_high,
+         tanh(atanh(r) - 1.96 / sqrt(n - 3)) AS r_low, tanh(atanh(r) + 1.96 / sqrt(n - 3)) AS r_high
+  FROM question LEFT JOIN most USING (exam_name, question_id)
+), judged AS (
+  SELECT *, concat_ws(', ', IF(wrong_chosen > right_chosen, 'wrong option ahead', NULL), IF(p_high < 1 / 3, 'hard', NULL),
+                      IF(r_high < 0.2, 'does not discriminate', NULL)) AS why,
+         count(*) OVER () AS of_questions
+  FROM bounded
+)
+SELECT exam_name, left(question_id, 8) AS question, results, round(100 * p, 1) AS percent_right, wrong_chosen, right_chosen,
+       round(r, 2) AS discrimination, round(r_low, 2) AS low, round(r_high, 2) AS high, why, of_questions
+FROM judged
+WHERE why <> ''
+ORDER BY p, exam_name, question_id
+""").show(40, truncate=False)
+from math import comb
+wrong, right, options = 34, 11, 201
+p = sum(comb(wrong + right, k) for k in range(wrong, wrong + right + 1)) / 2 ** (wrong + right)
+print(f"{p:.4f}, {p * options:.2f}")
 spark.sql("""
-WITH asked AS (SELECT keen_id, array_join(array_sort(collect_list(question_id)), ' ') AS ids FROM questions GROUP BY keen_id)
-SELECT count(*) AS sequences_ids, count_if(sets = 1) AS with_one_set_of_questions
-FROM (SELECT sequences_id, count(DISTINCT ids) AS sets FROM attempts JOIN asked USING (keen_id) GROUP BY sequences_id)
+WITH answer AS (
+  SELECT q.exam_name, a.sequences_id, q.keen_id, q.question_id, CAST(q.user_result = 'correct' AS INT) AS is_right
+  FROM questions q JOIN attempts a ON a.keen_id = q.keen_id JOIN attempt_order o ON o.keen_id = q.keen_id AND NOT o.is_retake
+  WHERE q.user_result IS NOT NULL
+), attempt AS (
+  SELECT exam_name, sequences_id, keen_id, sum(is_right) AS score, count(*) AS k FROM answer GROUP BY exam_name, sequences_id, keen_id
+), question AS (
+  SELECT exam_name, sequences_id, question_id, var_samp(is_right) AS variance FROM answer GROUP BY exam_name, sequences_id, question_id
+), version AS (
+  SELECT exam_name, sequences_id, count(*) AS first_attempts, max(k) AS k, avg(score) AS mean, var_samp(score) AS variance
+  FROM attempt GROUP BY exam_name, sequences_id HAVING count(*) >= 50 AND min(k) = max(k) AND max(k) > 1
+), agreement AS (
+  SELECT exam_name, first_attempts, k, mean, v.variance, k / (k - 1) * (1 - try_divide(sum(q.variance), v.variance)) AS kr20
+  FROM version v JOIN question q USING (exam_name, sequences_id)
+  GROUP BY exam_name, sequences_id, first_attempts, k, mean, v.variance
+  HAVING count(*) = k
+)
+SELECT exam_name, first_attempts, k AS questions, round(100 * mean / k, 1) AS mean_score, round(kr20, 2) AS kr20,
+       round(1 - (1 - kr20) * exp(1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS low,
+       round(1 - (1 - kr20) * exp(-1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS high,
+       CAST(round(100 * 1.96 * sqrt(variance * (1 - kr20)) / k) AS INT) AS margin_points
+FROM agreement
+ORDER BY kr20 DESC, exam_name
+""").show(40, truncate=False)
+spark.sql("""
+SELECT count_if(fast) AS fast, count(*) AS first_attempts, round(avg(score) FILTER (WHERE fast), 1) AS their_score,
+       round(avg(score), 1) AS mean_score, round(avg(score) FILTER (WHERE NOT fast), 1) AS mean_without_them
+FROM (SELECT 100 * correct / total AS score, CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) < 2 * question_count AS fast
+      FROM attempts JOIN attempt_order USING (keen_id) WHERE NOT is_retake)
 """).show()
 spark.sql("""
-WITH asked AS (SELECT keen_id, array_join(array_sort(collect_list(question_id)), ' ') AS ids FROM questions GROUP BY keen_id)
-SELECT sequences_id, count(DISTINCT ids) AS sets_of_questions, count(DISTINCT exam_name) AS exam_names, min(exam_name) AS first_name, count(*) AS attempts
-FROM attempts JOIN asked USING (keen_id) GROUP BY sequences_id HAVING count(DISTINCT ids) > 1 ORDER BY exam_names DESC, sequences_id
-""").show(truncate=False)
-spark.sql("""
-WITH asked AS (SELECT a.base_exam_id, a.exam_name, a.sequences_id, q.question_id, a.keen_id, a.keen_timestamp FROM attempts a JOIN questions q ON q.keen_id = a.keen_id),
-     shared AS (SELECT base_exam_id, question_id, count(DISTINCT sequences_id) AS sequences_ids FROM asked GROUP BY base_exam_id, question_id)
-SELECT exam_name, sequences_id, count(DISTINCT keen_id) AS attempts, count(DISTINCT question_id) AS questions, count(DISTINCT question_id) FILTER (WHERE sequences_ids > 1) AS also_in_another,
-       date_trunc('minute', min(keen_timestamp)) AS first_ended, date_trunc('minute', max(keen_timestamp)) AS last_ended
-FROM asked JOIN shared USING (base_exam_id, question_id)
-WHERE base_exam_id IN (SELECT base_exam_id FROM attempts GROUP BY base_exam_id HAVING count(DISTINCT sequences_id) > 1)
-GROUP BY exam_name, sequences_id
-ORDER BY exam_name, first_ended
-""").show(truncate=False)
-spark.sql("""
-SELECT count_if(total IS NULL) AS without_counts, min(exam_name) FILTER (WHERE total IS NULL) AS their_exam, count(DISTINCT exam_name) FILTER (WHERE total IS NULL) AS exams,
-       count_if(certification IS NULL) AS without_certification, count_if(NOT certification) AS not_certified, count_if(certification) AS certified
-FROM attempts
-""").show(truncate=False)
-spark.sql("SELECT count(*) AS questions, count_if(user_result IS NULL) AS without_result, count_if(user_result = 'unanswered') AS unanswered FROM questions").show()
-spark.sql("""
-SELECT count(*) AS exams, count_if(nulls > 0) AS with_a_null, count_if(nulls = attempts) AS null_in_all_attempts
-FROM (SELECT count(*) AS attempts, count_if(certification IS NULL) AS nulls FROM attempts GROUP BY base_exam_id)
-""").show()
-spark.sql("SELECT round(100 * avg(correct / total), 2) AS left_out, round(100 * avg(coalesce(correct / total, 0)), 2) AS filled_with_0, round(100 * avg(coalesce(correct / total, -99)), 2) AS filled_with_99 FROM attempts").show()
-bool("false"), bool("true")
-spark.sql("""
-SELECT count(DISTINCT max_attempts) AS max_attempts_values, count(DISTINCT attempt) AS attempt_values, count_if(keen_timestamp <> keen_created_at) AS the_two_times_differ,
-       count_if(abs(conv(substr(keen_id, 1, 8), 16, 10) - CAST(keen_timestamp AS BIGINT)) <= 1) AS id_begins_with_the_time
-FROM attempts
-""").show(truncate=False)
-spark.sql("""
-SELECT count_if(clicked_at < started_at) AS clicks_before_start, count(DISTINCT keen_id) FILTER (WHERE clicked_at < started_at) AS attempts_with_one_before,
-       round(max(CAST(started_at AS DOUBLE) - CAST(clicked_at AS DOUBLE)), 1) AS most_seconds_before,
-       count_if(clicked_at > keen_timestamp) AS clicks_after_end, count(DISTINCT keen_id) FILTER (WHERE clicked_at > keen_timestamp) AS attempts_with_one_after, count(clicked_at) AS clicks
-FROM options JOIN attempts USING (keen_id)
-""").show(truncate=False)
-spark.sql("""
-WITH clicks AS (SELECT keen_id, min(CAST(clicked_at AS DOUBLE)) AS first, max(CAST(clicked_at AS DOUBLE)) AS last FROM options WHERE clicked_at IS NOT NULL GROUP BY keen_id)
-SELECT count_if(last - ended > 60) AS over_a_minute_late, count_if(last - ended > 3600) AS over_an_hour_late,
-       count_if(first > ended) AS even_the_first_late, round(max(first - ended) / 3600, 1) AS the_first_at_most_hours_late
-FROM clicks JOIN (SELECT keen_id, CAST(keen_timestamp AS DOUBLE) AS ended FROM attempts) USING (keen_id)
-""").show(truncate=False)
-spark.sql("SELECT count_if(seconds < 0) AS negative, count_if(seconds > 3600) AS over_an_hour, round(max(seconds) / 3600, 1) AS longest_hours FROM (SELECT CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) AS seconds FROM attempts)").show()
-spark.sql("SELECT count_if(NOT checked AND clicked_at IS NOT NULL) AS unchecked_but_clicked, count_if(checked AND clicked_at IS NULL) AS checked_never_clicked, count(*) AS options FROM options").show()
-spark.sql("SELECT count_if(keen_timestamp < previous) AS out_of_order, count(*) AS attempts FROM (SELECT keen_timestamp, lag(keen_timestamp) OVER (ORDER BY kafka_offset) AS previous FROM attempts)").show()
-spark.sql("""
-SELECT count_if(seconds < 2) AS under_2_s_a_question, count_if(submitted = 0) AS nothing_answered, count_if(seconds < 2 OR submitted = 0) AS either
-FROM (SELECT submitted, (CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE)) / question_count AS seconds FROM attempts)
-""").show()
-spark.sql("""
-SELECT count_if(submitted <> checked) AS sent_in_is_not_checked, count(DISTINCT exam_name) FILTER (WHERE submitted <> checked) AS in_exams, min(exam_name) FILTER (WHERE submitted <> checked) AS their_name FROM options
-""").show(truncate=False)
-spark.sql("""
-SELECT count(user_result) AS results, count_if(user_correct = (user_result = 'correct') AND user_incomplete = (user_result = 'missed_some') AND user_submitted = (user_result <> 'unanswered')) AS flags_agree FROM questions
-""").show()
-spark.sql("SELECT exam_name, base_exam_id, count(*) AS attempts FROM attempts WHERE length(base_exam_id) <> 36 GROUP BY exam_name, base_exam_id").show(truncate=False)
-spark.sql("""
-SELECT count(*) AS option_ids, count_if(questions > 1) AS in_several_questions
-FROM (SELECT option_id, count(DISTINCT exam_name, question_id) AS questions FROM options GROUP BY option_id)
+SELECT question_count, question_position, count(*) AS results, round(100 * avg(is_right), 1) AS percent_right,
+       round(196 * stddev(is_right) / sqrt(count(*)), 1) AS margin
+FROM (SELECT question_position, CAST(user_result = 'correct' AS INT) AS is_right, question_count
+      FROM questions JOIN attempts USING (keen_id) JOIN attempt_order USING (keen_id)
+      WHERE NOT is_retake AND user_result IS NOT NULL AND question_count IN (4, 5, 7))
+GROUP BY question_count, question_position
+ORDER BY question_count, question_position
 """).show()
 spark.sql("""
 SELECT
@@ -208,14 +289,14 @@ GROUP BY kafka_partition
 ORDER BY kafka_partition
 """).show(40, truncate=False)
 spark.sql("""
-WITH git AS (SELECT * FROM attempts WHERE exam_name = 'Learning Git')
-SELECT
-  count(*)                                    AS attempts,
-  count(*) - (SELECT count(*) FROM git a LEFT SEMI JOIN git b ON b.base_exam_id = a.base_exam_id AND b.keen_id <> a.keen_id
-              AND a.started_at BETWEEN b.keen_timestamp AND b.keen_timestamp + INTERVAL 60 SECONDS) AS first_sittings,
-  count(DISTINCT user_exam_id)                AS user_exam_ids,
-  (SELECT count(*) FROM messages m WHERE m.status <> 'rejected' AND m.keen_id IN (SELECT keen_id FROM git)) AS deliveries
-FROM git
+SELECT seconds AS retake_within_seconds, count(*) AS attempts, count_if(seconds_between <= seconds) AS retakes,
+       count(*) - count_if(seconds_between <= seconds) AS first_attempts,
+       (SELECT count(*) FROM messages JOIN attempts USING (keen_id)
+        WHERE status <> 'rejected' AND exam_name = 'Learning Git') AS deliveries
+FROM attempts JOIN attempt_order USING (keen_id) CROSS JOIN (SELECT explode(array(30, 60, 120, 600)) AS seconds)
+WHERE exam_name = 'Learning Git'
+GROUP BY seconds
+ORDER BY seconds
 """).show(40, truncate=False)
 spark.sql("""
 WITH counted AS (
@@ -229,152 +310,28 @@ QUALIFY attempts = min(attempts) OVER (PARTITION BY reading)
 ORDER BY reading DESC, exam_name, base_exam_id
 """).show(40, truncate=False)
 spark.sql("""
-WITH taken AS (
-  SELECT a.exam_name, a.base_exam_id, count(*) AS deliveries, count_if(m.status = 'accepted') AS attempts
-  FROM messages m JOIN attempts a ON a.keen_id = m.keen_id
-  WHERE m.status <> 'rejected'
-  GROUP BY a.exam_name, a.base_exam_id
-), counted AS (
-  SELECT 'by name' AS reading, exam_name, CAST(NULL AS STRING) AS base_exam_id, sum(attempts) AS attempts, sum(deliveries) AS deliveries FROM taken GROUP BY exam_name
-  UNION ALL
-  SELECT 'by id', exam_name, base_exam_id, attempts, deliveries FROM taken
+WITH delivered AS (
+  SELECT exam_name, count(*) AS deliveries FROM messages JOIN attempts USING (keen_id) WHERE status <> 'rejected' GROUP BY exam_name
+), of_id AS (
+  SELECT exam_name, base_exam_id, count(*) AS attempts, count_if(NOT is_retake) AS first_attempts
+  FROM attempts JOIN attempt_order USING (keen_id) GROUP BY exam_name, base_exam_id
+), of_name AS (
+  SELECT exam_name, sum(attempts) AS attempts, sum(first_attempts) AS first_attempts, count(*) AS base_exam_ids, max(attempts) AS of_largest_id
+  FROM of_id GROUP BY exam_name
 )
-SELECT reading, rank() OVER (PARTITION BY reading ORDER BY attempts DESC) AS rank, exam_name, base_exam_id, attempts, deliveries
-FROM counted
-QUALIFY rank <= 5
-ORDER BY reading DESC, rank, exam_name, base_exam_id
-""").show(40, truncate=False)
-spark.sql("""
-WITH counted AS (
-  SELECT question_id, exam_name, count(*) AS results, count_if(user_result = 'correct') AS correct, count_if(user_result <> 'unanswered') AS answered
-  FROM questions
-  WHERE user_result IS NOT NULL
-  GROUP BY question_id, exam_name
-  HAVING count(*) >= 30
-)
-SELECT rank() OVER (ORDER BY correct / results) AS rank, question_id, exam_name, results,
-       round(100 * correct / results, 1)               AS percent_correct,
-       round(100 * try_divide(correct, answered), 1)   AS percent_of_answered
-FROM counted
+SELECT rank() OVER (ORDER BY attempts DESC) AS rank, exam_name, attempts, first_attempts, deliveries, base_exam_ids, of_largest_id
+FROM of_name JOIN delivered USING (exam_name)
 QUALIFY rank <= 10
-ORDER BY rank, question_id
+ORDER BY rank, exam_name
 """).show(40, truncate=False)
-spark.sql("""
-WITH scored AS (
-  SELECT question_id, exam_name, CAST(user_result = 'correct' AS INT) AS is_correct,
-         (sum(CAST(user_result = 'correct' AS INT)) OVER attempt - CAST(user_result = 'correct' AS INT))
-           / (count(*) OVER attempt - 1) AS rest
-  FROM questions
-  WHERE user_result IS NOT NULL
-  WINDOW attempt AS (PARTITION BY keen_id)
-  QUALIFY count(*) OVER attempt > 1
-), of_question AS (
-  SELECT question_id, exam_name, count(*) AS results, avg(is_correct) AS share_correct,
-         try_divide(covar_pop(is_correct, rest), stddev_pop(is_correct) * stddev_pop(rest)) AS r
-  FROM scored
-  GROUP BY question_id, exam_name
-  HAVING count(*) >= 50
-)
-SELECT question_id, exam_name, results, round(100 * share_correct, 1) AS percent_correct, round(r, 2) AS discrimination,
-       round(1.96 * (1 - r * r) / sqrt(results - 1), 2) AS margin
-FROM of_question
-WHERE r IS NOT NULL
-QUALIFY least(row_number() OVER (ORDER BY r, question_id), row_number() OVER (ORDER BY r DESC, question_id)) <= 5
-ORDER BY r, question_id
-""").show(40, truncate=False)
-spark.sql("""
-WITH counted AS (
-  SELECT o.question_id, o.exam_name, o.option_id, bool_or(o.correct) AS correct, count(*) AS answers, count_if(o.checked) AS chosen
-  FROM options o JOIN questions q ON q.keen_id = o.keen_id AND q.question_position = o.question_position
-  WHERE q.user_result IN ('correct', 'incorrect', 'missed_some')
-  GROUP BY o.question_id, o.exam_name, o.option_id
-), compared AS (
-  SELECT *, count_if(correct) OVER question AS right_options, min(chosen) FILTER (WHERE correct) OVER question AS least_chosen_right,
-         max(chosen) FILTER (WHERE correct) OVER question AS most_chosen_right
-  FROM counted
-  WINDOW question AS (PARTITION BY question_id, exam_name)
-)
-SELECT rank() OVER (ORDER BY chosen / answers DESC) AS rank, question_id, option_id, exam_name, answers, chosen,
-       round(100 * chosen / answers, 1) AS percent_chosen, right_options, least_chosen_right, most_chosen_right
-FROM compared
-WHERE NOT correct AND answers >= 30
-QUALIFY rank <= 10
-ORDER BY rank, question_id, option_id
-""").show(40, truncate=False)
-spark.sql("""
-WITH counted AS (
-  SELECT o.question_id, o.exam_name, o.option_id, bool_or(o.correct) AS correct, count(*) AS answers, count_if(o.checked) AS chosen
-  FROM options o JOIN questions q ON q.keen_id = o.keen_id AND q.question_position = o.question_position
-  WHERE q.user_result IN ('correct', 'incorrect', 'missed_some')
-  GROUP BY o.question_id, o.exam_name, o.option_id
-), compared AS (
-  SELECT *, max(chosen) FILTER (WHERE correct) OVER (PARTITION BY question_id, exam_name) AS most_chosen_right FROM counted
-)
-SELECT count(*) AS wrong_options, count_if(chosen > most_chosen_right) AS ahead_of_every_right_one, max(chosen - most_chosen_right) AS by_at_most_answers, count_if(chosen = most_chosen_right) AS level
-FROM compared WHERE NOT correct AND answers >= 30
-""").show()
-spark.sql("""
-SELECT right_options, changed_mind, count(*) AS questions,
-       count_if(user_result = 'correct')                                  AS correct,
-       count_if(user_result = 'missed_some')                              AS missed_some,
-       count_if(user_result = 'incorrect')                                AS incorrect,
-       count_if(took_back_a_right_one)                                    AS took_back_a_right_one,
-       round(100 * avg(CAST(user_result = 'correct' AS INT)), 1)          AS percent_correct
-FROM (
-  SELECT q.user_result, bool_or(o.clicked_at IS NOT NULL AND NOT o.checked) AS changed_mind,
-         bool_or(o.clicked_at IS NOT NULL AND NOT o.checked AND o.correct) AS took_back_a_right_one,
-         CASE WHEN count_if(o.correct) > 1 THEN 'several' ELSE 'one' END    AS right_options
-  FROM questions q JOIN options o ON o.keen_id = q.keen_id AND o.question_position = q.question_position
-  WHERE q.user_result IN ('correct', 'incorrect', 'missed_some')
-  GROUP BY q.keen_id, q.question_position, q.user_result
-)
-GROUP BY right_options, changed_mind
-ORDER BY right_options, changed_mind
-""").show(40, truncate=False)
-spark.sql("""
-SELECT exam_name, count(*) AS attempts,
-       round(median(seconds), 1)              AS median_seconds,
-       round(median(seconds / question_count), 1) AS median_a_question,
-       round(avg(seconds), 1)                 AS mean_seconds,
-       round(max(seconds) / 60, 1)            AS longest_minutes
-FROM (SELECT *, CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) AS seconds FROM attempts)
-GROUP BY exam_name
-HAVING count(*) >= 50
-ORDER BY median(seconds / question_count) DESC, exam_name
-""").show(40, truncate=False)
-spark.sql("""
-SELECT CAST(round(median(seconds)) AS INT) AS median_seconds, CAST(round(avg(seconds)) AS INT) AS mean_seconds, count_if(seconds > 3600) AS over_an_hour,
-       CAST(round(100 * sum(seconds) FILTER (WHERE seconds > 3600) / sum(seconds)) AS INT) AS their_percent_of_all_time, CAST(round(avg(seconds) FILTER (WHERE seconds <= 3600)) AS INT) AS mean_without_them
-FROM (SELECT CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) AS seconds FROM attempts)
-""").show()
-spark.sql("""
-SELECT
-  round(100 * avg(correct / total), 2)          AS mean_over_attempts,
-  round(100 * sum(correct) / sum(total), 2)     AS pooled_over_questions,
-  (SELECT round(100 * avg(score), 2) FROM (SELECT avg(correct / total) AS score FROM attempts WHERE total IS NOT NULL GROUP BY base_exam_id)) AS mean_of_exam_means,
-  (SELECT round(100 * avg(score), 2) FROM (SELECT avg(correct / total) AS score FROM attempts WHERE total IS NOT NULL GROUP BY exam_name))    AS the_same_by_name,
-  count(total)                                  AS attempts_with_counts,
-  count_if(total IS NULL)                       AS attempts_without
-FROM attempts
-""").show(40, truncate=False)
-spark.sql("""
-WITH again AS (
-  SELECT a.keen_id FROM attempts a LEFT SEMI JOIN attempts b ON b.base_exam_id = a.base_exam_id AND b.keen_id <> a.keen_id
-    AND a.started_at BETWEEN b.keen_timestamp AND b.keen_timestamp + INTERVAL 60 SECONDS
-), sittings AS (
-  SELECT exam_name, keen_id IN (SELECT keen_id FROM again) AS is_again, correct / total AS score,
-         CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE) AS seconds
-  FROM attempts
-), counted AS (
-  SELECT coalesce(exam_name, 'all exams') AS exam_name, count(*) AS attempts, count_if(NOT is_again) AS first, count_if(is_again) AS again,
-         round(100 * avg(score) FILTER (WHERE NOT is_again), 1) AS score_first, round(100 * avg(score) FILTER (WHERE is_again), 1) AS score_again,
-         round(median(seconds) FILTER (WHERE NOT is_again), 1) AS seconds_first, round(median(seconds) FILTER (WHERE is_again), 1) AS seconds_again
-  FROM sittings
-  GROUP BY GROUPING SETS ((exam_name), ())
-)
-SELECT *
-FROM counted
-QUALIFY rank() OVER (ORDER BY attempts DESC) <= 11
-ORDER BY attempts DESC, exam_name
-""").show(40, truncate=False)
+def answer(name):
+    sql = open(f"queries/{name}.sql").read()
+    return spark.sql("\n".join(line for line in sql.splitlines() if not line.startswith("--")))
+answer("15_scores").show(truncate=False)
+answer("10_hardest_questions").show(1, truncate=False)
+answer("11_wrong_options").show(1, truncate=False)
+answer("12_discrimination").show(1, truncate=False)
+single = answer("13_changes_of_mind").where("right_options = 'one' AND changed_mind")
+single.selectExpr("attempts", "questions", "correct AS to_right", "took_back_a_right_one AS from_right").show()
+answer("14_time_taken").show(1, truncate=False)
 exit()

@@ -1,17 +1,17 @@
 -- And the most common?
--- The first five by attempts, ties sharing a rank, in both readings: a course is its name or its base_exam_id. Beside
--- them the number of deliveries, which is larger where events were delivered again.
-WITH taken AS (
-  SELECT a.exam_name, a.base_exam_id, count(*) AS deliveries, count_if(m.status = 'accepted') AS attempts
-  FROM messages m JOIN attempts a ON a.keen_id = m.keen_id
-  WHERE m.status <> 'rejected'
-  GROUP BY a.exam_name, a.base_exam_id
-), counted AS (
-  SELECT 'by name' AS reading, exam_name, CAST(NULL AS STRING) AS base_exam_id, sum(attempts) AS attempts, sum(deliveries) AS deliveries FROM taken GROUP BY exam_name
-  UNION ALL
-  SELECT 'by id', exam_name, base_exam_id, attempts, deliveries FROM taken
+-- The ten exams with most attempts, ties sharing a rank; a course is its name. Beside the attempts: those that are no
+-- retakes; deliveries, which include repeated messages; and, for a name that belongs to several base_exam_ids, the
+-- attempts of the largest of them, which is the number if a course is its id.
+WITH delivered AS (
+  SELECT exam_name, count(*) AS deliveries FROM messages JOIN attempts USING (keen_id) WHERE status <> 'rejected' GROUP BY exam_name
+), of_id AS (
+  SELECT exam_name, base_exam_id, count(*) AS attempts, count_if(NOT is_retake) AS first_attempts
+  FROM attempts JOIN attempt_order USING (keen_id) GROUP BY exam_name, base_exam_id
+), of_name AS (
+  SELECT exam_name, sum(attempts) AS attempts, sum(first_attempts) AS first_attempts, count(*) AS base_exam_ids, max(attempts) AS of_largest_id
+  FROM of_id GROUP BY exam_name
 )
-SELECT reading, rank() OVER (PARTITION BY reading ORDER BY attempts DESC) AS rank, exam_name, base_exam_id, attempts, deliveries
-FROM counted
-QUALIFY rank <= 5
-ORDER BY reading DESC, rank, exam_name, base_exam_id
+SELECT rank() OVER (ORDER BY attempts DESC) AS rank, exam_name, attempts, first_attempts, deliveries, base_exam_ids, of_largest_id
+FROM of_name JOIN delivered USING (exam_name)
+QUALIFY rank <= 10
+ORDER BY rank, exam_name

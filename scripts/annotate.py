@@ -1,13 +1,13 @@
-"""Make the report: run each command of annotations.md, and write its output into the page.
+"""Make the report: run each command of its template, and write annotations.md with the outputs.
 
 Run by: make annotate, make check-annotations
     scripts/lib/env.sh python scripts/annotate.py [--check]
 
 All commands run in one session, in a copy of the project ($RUN_DIR/report) with a new stack on free
-ports. So no earlier state shows in the report, and a running stack is not touched. cog fills in
-annotations.md, whose blocks call scripts/report/session.py. The session also leaves both histories
-and, by `make plots`, the pictures. --check does the same, copies nothing back, and fails on any
-difference.
+ports. So no earlier state shows in the report, and a running stack is not touched. The session also
+leaves both histories and, by `make plots`, the pictures. --check does the same, copies nothing
+back, and fails on any difference. Commands that begin with docker need a Docker Engine; without
+one, --check takes their outputs from the page and says so.
 """
 
 import difflib
@@ -17,13 +17,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from matplotlib.testing.compare import compare_images
 
 from errors import Failure, report_failures
+from report import page, terminal
 from servers import port_holder
 
-PAGE, HISTORIES = "annotations.md", ["user-history.txt", "spark_history.py"]
+TEMPLATE, PAGE = "scripts/report/template.md", "annotations.md"
+HISTORIES = ["user-history.txt", "spark_history.py"]
 PICTURES_MAY_DIFFER_BY = 2  # of 255, root mean square over all pixels: processors round differently
 
 # (pattern, what masks it) of what differs between two correct runs. The page shows the real output;
@@ -42,6 +45,7 @@ VARIES = [
     (r"(?m)^[\d.]+( [KMG])? +[\d.]+( [KMG])? +(?=/)", "SIZE "),  # hadoop fs -du
     (r"\bpart-(\d{5}-)?[0-9a-f-]{36}(-c000)?", "PART"),
     (r"\blocal-\d{13}\b", "APPLICATION"),
+    (r"\(health: starting\)", "(healthy)"),  # a container's first probe is still to come
     (r"(?m)^Using Python version .*$|^Python 3\.\d+.*$|^Spark context Web UI .*\n", "PYTHON"),
 ]
 
@@ -56,25 +60,6 @@ def what_counts(text):
     return re.sub(r" *\| *", "|", re.sub(r" +|--+", " ", text))
 
 
-def table(text):
-    """The rows of the first table that Spark showed in text: [{column: value}].
-
-    Numbers are int or float, NULL is None, everything else is text.
-    """
-    shown = re.search(r"(?:^[+|].*\n?)+", text, re.MULTILINE)[0]
-    lines = [line for line in shown.splitlines() if line.startswith("|")]
-    names, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [dict(zip(names, map(_value, row), strict=False)) for row in rows]
-
-
-def _value(text):
-    if text == "NULL":
-        return None
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?\d+\.\d+", text) else text
-
-
 def copy_of_the_project(folder):
     """Copies the files that git knows, as they are now. Packages, jars and data are linked."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -85,8 +70,12 @@ def copy_of_the_project(folder):
         if name and os.path.exists(name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
-    for name in (".venv", "data"):
-        (folder / name).symlink_to(pathlib.Path(name).resolve())
+    (folder / ".venv").symlink_to(pathlib.Path(".venv").resolve())
+    data = pathlib.Path(os.environ["DATA"])
+    (folder / "data").mkdir(exist_ok=True)
+    shutil.copy2(data, folder / "data")  # no link: containers see only this folder
+    for path in (folder, folder / "data"):  # through group 0, as their user
+        path.chmod(0o750)
     run_dir = folder / ".run"
     run_dir.mkdir()
     for name in ("run-folder", "java_home"):
@@ -132,19 +121,78 @@ def environment(folder):
         | {
             "HOME": home,
             "USER_HOME": home,
+            "HOST_UID": str(os.getuid() or 1000),  # of the containers, see docker-compose.yml
             "KNOB_ORIGINS": origins,
-            "PYTHONPATH": "scripts/report:scripts:scripts/lib",
-            "PYTHONUNBUFFERED": "1",
         }
     )
 
 
-def differences(folder):
+def run_commands(folder, check):
+    """Writes the page and what its commands leave into the folder."""
+    old = page.shown(pathlib.Path(PAGE).read_text()) if check else []
+    known = {(language, code): output for language, code, output in old}
+    has_docker = (
+        bool(shutil.which("docker-compose"))
+        and not subprocess.run(["docker", "info"], capture_output=True).returncode
+    )
+    env = environment(folder)
+    try:
+        session = terminal.Terminal(folder, env)
+
+        def run(block):
+            begin, line = time.monotonic(), " ".join(block.code.split())[:100]
+            if block.code.startswith("docker") and not has_docker:
+                if not check:
+                    raise Failure(
+                        "the report's chapter on containers needs docker-compose and Docker",
+                        f"one of them is missing or does not answer; the page runs: {line}",
+                        "start Docker, then: make annotate",
+                    )
+                print(f"  not run, there is no Docker here: {line}", flush=True)
+                return known.get((block.language, block.code), "")
+            output = session.type(block.language, block.code)
+            prompt = "$" if block.language == "bash" else ">>>"
+            print(f"  {time.monotonic() - begin:5.1f} s  {prompt} {line}", flush=True)
+            return output
+
+        text = page.write(pathlib.Path(TEMPLATE).read_text(), run)
+    except terminal.CommandFailed as error:
+        raise Failure(
+            "the report's session failed",
+            str(error).replace("\n", "\n       "),
+            f"mend the command in {TEMPLATE}, or what it runs; then: make annotate",
+        ) from None
+    except (LookupError, AttributeError, ValueError) as error:
+        raise Failure(
+            f"{TEMPLATE} quotes a number that no answer has: {error}",
+            "what may be quoted is explained at the top of scripts/report/page.py",
+            "correct the quotation, then: make annotate",
+        ) from None
+    finally:
+        downs = [["scripts/lib/env.sh", "python", "scripts/down.py"]]
+        downs += [["docker-compose", "down", "--volumes"]] if has_docker else []
+        for down in downs:
+            subprocess.run(down, cwd=folder, env=env, capture_output=True)
+    (folder / PAGE).write_text(text)
+    return has_docker
+
+
+def masked(name, text, has_docker):
+    """The lines of a page or history without what varies between runs."""
+    if name == PAGE:
+        text = page.SHOWN.sub(lambda block: what_counts(block[0]), text)
+    elif not has_docker:
+        text = "\n".join(line for line in text.splitlines() if line[7:13] != "docker")
+        text = re.sub(r"(?m)^ *\d+  ", "", text)
+    return text.splitlines()
+
+
+def differences(folder, has_docker):
     """Yields, in words, what this run made that differs from what is here."""
     for name in (PAGE, *HISTORIES):
-        old = pathlib.Path(name).read_text().splitlines() if os.path.exists(name) else []
-        new, title = (folder / name).read_text().splitlines(), f"{name} of this run"
-        yield from difflib.unified_diff(old, new, name, title, lineterm="", n=1)
+        old = pathlib.Path(name).read_text() if os.path.exists(name) else ""
+        sides = (masked(name, side, has_docker) for side in (old, (folder / name).read_text()))
+        yield from difflib.unified_diff(*sides, name, f"{name} of this run", lineterm="", n=1)
     made = {path.name for path in (folder / "plots").iterdir()}
     there = {path.name for path in pathlib.Path("plots").glob("*")}
     for name in sorted(made ^ there):
@@ -167,22 +215,9 @@ def main(check):
         )
     folder = pathlib.Path(os.environ["RUN_DIR"]) / "report"
     copy_of_the_project(folder)
-    env = environment(folder) | {"ANNOTATE": "check" if check else "write"}
-    cog = ["python", "-m", "cogapp", "-r", PAGE]
-    try:
-        # Twice: the second pass types nothing, and knows all numbers that the prose quotes.
-        for _ in range(2):
-            if subprocess.run(cog, cwd=folder, env=env).returncode:
-                raise Failure(
-                    "the report's session failed",
-                    "what was typed, and what came back, is above",
-                    "mend it, then: make annotate",
-                )
-    finally:
-        down = ["scripts/lib/env.sh", "python", "scripts/down.py"]
-        subprocess.run(down, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+    has_docker = run_commands(folder, check)
     if check:
-        found = list(differences(folder))
+        found = list(differences(folder, has_docker))
         print("\n".join(found))
         if found:
             raise Failure(

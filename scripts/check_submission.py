@@ -16,6 +16,7 @@ import subprocess
 
 import questions
 from errors import Failure, report_failures
+from report.page import SHOWN
 
 # (step that the page must show, language of its block, pattern of the command)
 STEPS = [
@@ -25,7 +26,7 @@ STEPS = [
     ("… and described", "bash", r"kafka-topics --describe"),
     ("one JSON object is looked at", "bash", r"jq '\.\[0\]"),
     ("… and the file explored with jq", "bash", r"jq .*\| sort \| uniq -c"),
-    ("messages are published", "bash", r"jq .*\| kcat -P"),
+    ("messages are published", "bash", r"jq .*\|\s+kcat -P"),
     ("… and consumed", "bash", r"kafka-console-consumer|kcat -C"),
     ("pyspark is started", "bash", r"pyspark$"),
     ("the topic is read in pyspark", "python", r'spark\.read\.format\("kafka"\)'),
@@ -37,12 +38,16 @@ STEPS = [
     ("the JSON becomes a data frame", "python", r"from_json"),
     ("a temporary view is made", "python", r"createOrReplaceTempView"),
     ("SQL is asked", "python", r"spark\.sql\("),
-    ("a result lands in HDFS", "python", r"\.write\..*parquet\("),
+    ("the raw messages land in HDFS", "python", r"raw\.write\..*parquet\("),
+    ("… and are read back", "python", r"spark\.read\.parquet\("),
+    ("a result lands in HDFS", "python", r"some_assessment_info\.write\..*parquet\("),
     ("HDFS is listed", "bash", r"hadoop fs -ls"),
     ("the messages are landed as tables", "bash", r"make land"),
     ("pyspark is left", "python", r"exit\(\)"),
     ("the history is written", "bash", r"history > "),
     ("the stack is torn down", "bash", r"make down"),
+    ("docker-compose.yml is used", "bash", r"docker-compose up -d"),
+    ("… and its services are checked", "bash", r"docker-compose ps"),
 ]
 # (subject of the report, pattern of its heading or of a phrase)
 SUBJECTS = [
@@ -52,7 +57,8 @@ SUBJECTS = [
     ("what each part does", r"^\*\*Kafka\*\* .*\n(.*\n)*?\*\*Spark\*\* .*\n(.*\n)*?\*\*HDFS\*\* "),
     ("the problem of the many questions", r"problem of the many questions"),
     ("issues of the data", r"^## .*wrong with them"),
-    ("assumptions", r"^\*\*Assumption\.\*\*"),
+    ("business questions", r"^## 6\..*\?"),
+    ("assumptions", r"^\*\*Assumptions?\.\*\*"),
     ("thinking", r"^\*\*Thinking\.\*\*"),
     ("limits", r"\*\*Limits\.\*\*"),
     ("what data scientists could do next", r"^## .*What next"),
@@ -64,17 +70,12 @@ def read(name):
     return pathlib.Path(name).read_text() if pathlib.Path(name).exists() else ""
 
 
-def shown(page):
-    """[(language, what was typed, what came back)] of the page's blocks, in its order"""
-    block = r"^```(bash|python)\n(.*?)\n```\n(?:```text\n(.*?)\n```$)?"
-    without_cog = re.sub(r"<!-- \[\[\[cog.*?\]\]\] -->", "", page, flags=re.S)
-    return re.findall(block, without_cog, re.MULTILINE | re.DOTALL)
-
-
 def typed(page, language):
-    """The lines that the page shows as typed in bash or python, without empty ones (a history has
-    none)."""
-    blocks = [text for kind, text, _ in shown(page) if kind == language]
+    """The lines that the page shows as typed in bash or python, without empty ones, as a history
+    keeps them: bash joins the lines of a command."""
+    blocks = [block[2] for block in SHOWN.finditer(page) if block[1] == language]
+    if language == "bash":
+        blocks = [re.sub(r"\|\n", "| ", text.replace("\\\n", "")) for text in blocks]
     return [line for text in blocks for line in text.splitlines() if line.strip()]
 
 
@@ -152,22 +153,32 @@ def checks_of_histories(page):
 
 def checks_of_page(page):
     """The page has each subject and step, each query with its result, and each plot."""
-    blocks = shown(page)
+    blocks = list(SHOWN.finditer(page))
+
+    def at(found):
+        line = f":{page.count(chr(10), 0, found.start()) + 1}" if found else ""
+        return f"annotations.md{line}", bool(found)
+
     for what, pattern in SUBJECTS:
-        found = re.search(pattern, page, re.MULTILINE)
-        yield f"report: {what}", "annotations.md", bool(found), ""
+        yield f"report: {what}", *at(re.search(pattern, page, re.MULTILINE)), ""
     for what, language, pattern in STEPS:
-        commands = [text for kind, text, _ in blocks if kind == language]
-        seen = any(re.search(pattern, text, re.MULTILINE) for text in commands)
-        yield f"step: {what}", "annotations.md", seen, ""
+        seen = (
+            block
+            for block in blocks
+            if block[1] == language and re.search(pattern, block[2], re.MULTILINE)
+        )
+        yield f"step: {what}", *at(next(seen, None)), ""
     for path in sorted(glob.glob("queries/*.sql")):
         text = read(path).rstrip()
-        statement = questions.statement(text)
-        python = [(command, text) for kind, command, text in blocks if kind == "python"]
-        results = [text for command, text in python if statement in command]
-        answered = bool(results and results[0].startswith("+--"))
-        remark = "" if results else "the page does not ask it"
-        yield f"question: {questions.head(text)[0]}", path, answered, remark
+        asked = questions.statement(text), f'answer("{pathlib.Path(path).stem}")'
+        seen = (
+            block
+            for block in blocks
+            if any(each in block[2] for each in asked) and "+--" in (block[3] or "")
+        )
+        where, holds = at(next(seen, None))
+        remark = path if holds else f"the page does not ask {path}"
+        yield f"question: {questions.head(text)[0]}", where, holds, remark
     on_page = set(re.findall(r"\]\((plots/[^)]+)\)", page))
     for name in sorted(on_page | set(glob.glob("plots/*.png"))):
         yield "plot", name, pathlib.Path(name).exists() and f"({name})" in page, ""

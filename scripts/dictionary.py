@@ -111,14 +111,20 @@ def json_schema():
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+def columns_as_markdown(name):
+    """The columns of a table as a Markdown table."""
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for column in message.TABLES[name]:
+        star, type_name = "*" if column.required else "", SQL_NAMES.get(column.type, column.type)
+        lines.append(f"| `{column.name}`{star} | {type_name} | {column.meaning} |")
+    return "\n".join(lines)
+
+
 def table(name):
     """Prints the columns of a table, for the page's cog blocks."""
     import cog
 
-    cog.outl("| column | type | meaning |\n|---|---|---|")
-    for column in message.TABLES[name]:
-        star, type_name = "*" if column.required else "", SQL_NAMES.get(column.type, column.type)
-        cog.outl(f"| `{column.name}`{star} | {type_name} | {column.meaning} |")
+    cog.outl(columns_as_markdown(name))
 
 
 def page(text):

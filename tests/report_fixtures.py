@@ -1,94 +1,128 @@
 """The report's answers, and the real file in plain Python that shares no code with the pipeline."""
 
 import collections
-import datetime
+import decimal
+import fractions
+import functools
 import json
+import math
+import statistics
 
 import pytest
 
-import annotate
-import check_submission
+from oracle import moment
+from report import page
 from stacks import ROOT
 
 PAGE = (ROOT / "annotations.md").read_text()
-BLOCKS = check_submission.shown(PAGE)
+BLOCKS = page.shown(PAGE)
+WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
-def answers(command):
-    """Returns the rows that the report shows below the one command that contains this text."""
-    (text,) = [
-        text for language, typed, text in BLOCKS if language == "python" and command in typed
-    ]
-    return annotate.table(text)
+def output(*commands):
+    """Returns what the report shows below the one command that contains one of these texts."""
+    (text,) = [text for _, typed, text in BLOCKS if any(each in typed for each in commands)]
+    return text
 
 
-def statement(name):
-    """Returns the SQL of queries/`name`.sql, without comment lines."""
+def answers(*commands):
+    """Returns the rows that the report shows below the one command that contains such a text."""
+    return page.table(output(*commands))
+
+
+def asked(name):
+    """Returns the rows that the report shows below the statement of queries/`name`.sql."""
     lines = (ROOT / f"queries/{name}.sql").read_text().rstrip().splitlines()
-    return "\n".join(line for line in lines if not line.startswith("--"))
+    statement = "\n".join(line for line in lines if not line.startswith("--"))
+    return answers(statement, f'answer("{name}")')
 
 
-def seconds(text):
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+def says(*texts):
+    """Fails when the report lacks one of the texts. A line break counts as a blank."""
+    words = " ".join(PAGE.split())
+    for text in texts:
+        assert " ".join(text.split()) in words, text
 
 
-def microseconds(epoch):
-    """Converts an epoch in seconds, as text; truncates further decimals."""
-    whole, _, fraction = epoch.partition(".")
-    return 1_000_000 * int(whole) + int(fraction[:6].ljust(6, "0"))
+def rounded(number, digits=1):
+    """Rounds as Spark does, halves away from zero. Without digits the result is an integer."""
+    unit = decimal.Decimal(1).scaleb(-digits)
+    value = decimal.Decimal(repr(float(number))).quantize(unit, decimal.ROUND_HALF_UP)
+    return float(value) if digits else int(value)
 
 
-def taken(attempt):
-    """Returns the seconds from start to end."""
-    return (
-        microseconds(attempt["keen_timestamp"]) - round(1e6 * seconds(attempt["started_at"]))
-    ) / 1e6
+def mean(numbers, digits=1):
+    return rounded(statistics.fmean(numbers), digits)
 
 
-def answered(question):
-    return question.get("user_result") in ("correct", "incorrect", "missed_some")
+def percent(flags, digits=1):
+    flags = list(flags)
+    return rounded(fractions.Fraction(100 * sum(flags), len(flags)), digits)
 
 
-def percent(part, whole):
-    return 100 * part / whole
+def grouped(pairs):
+    """Returns {key: [its values]} of pairs of a key and a value."""
+    groups = collections.defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return groups
 
 
-def near(number):
-    return pytest.approx(number, abs=0.051)  # the report shows one decimal
+class Attempt:
+    """An attempt of the file, and the one that ended last before it at the same exam."""
+
+    def __init__(self, message):
+        self.message, self.sequences = message, message["sequences"]
+        self.id, self.exam = message["keen_id"], message["base_exam_id"]
+        self.name, self.version = message["exam_name"], self.sequences["id"]
+        self.begin, self.end = moment(message["started_at"]), moment(message["keen_timestamp"])
+        self.seconds = (self.end - self.begin).total_seconds()
+        self.questions = self.sequences["questions"]
+        self.options = [option for question in self.questions for option in question["options"]]
+        self.clicks = [moment(option["at"]) for option in self.options if option.get("at")]
+        self.counts = self.sequences.get("counts")
+        self.score = self.counts and fractions.Fraction(
+            100 * self.counts["correct"], self.counts["total"]
+        )
+        self.previous, self.gap, self.is_retake, self.retakes = None, math.inf, False, []
+
+    def follow(self, attempts):
+        """Finds the attempt before this one. A retake begins at most 60 seconds after its end."""
+        ended = [other for other in attempts if other.end < self.begin]
+        if ended:
+            self.previous = max(ended, key=lambda other: (other.end, other.id))
+            self.gap = (self.begin - self.previous.end).total_seconds()
+            self.is_retake = self.gap <= 60
+        if self.is_retake:
+            self.previous.retakes.append(self)
 
 
-def begin_at_once(attempts, hours):
-    """Returns the ids of the attempts that begin within a minute after another one ended.
-
-    Both are attempts at the same exam. Each start is moved by so many hours first.
-    """
-    ends = collections.defaultdict(list)
-    for a in attempts:
-        ends[a["base_exam_id"]].append((microseconds(a["keen_timestamp"]), a["keen_id"]))
-    return {
-        a["keen_id"]
-        for a in attempts
-        for end, other in ends[a["base_exam_id"]]
-        if other != a["keen_id"]
-        and 0 <= round(1e6 * seconds(a["started_at"])) + 3_600_000_000 * hours - end <= 60_000_000
-    }
+@functools.cache
+def read(path):
+    """Returns the messages of the file, and its attempts."""
+    messages = json.loads(path.read_text())
+    attempts = [Attempt(each) for each in {m["keen_id"]: m for m in messages}.values()]
+    exams = grouped((attempt.exam, attempt) for attempt in attempts)
+    for attempt in attempts:
+        attempt.follow(exams[attempt.exam])
+    return messages, attempts
 
 
-@pytest.fixture(scope="module", name="deliveries")
-def the_deliveries(real_file):
-    return json.loads(real_file.read_text())
+@pytest.fixture(scope="module", name="messages")
+def the_messages(real_file):
+    return read(real_file)[0]
 
 
 @pytest.fixture(scope="module", name="attempts")
-def the_attempts(deliveries):
-    return list({attempt["keen_id"]: attempt for attempt in deliveries}.values())
+def the_attempts(real_file):
+    return read(real_file)[1]
 
 
-@pytest.fixture(scope="module", name="again")
-def the_again(attempts):
-    return begin_at_once(attempts, 0)
+@pytest.fixture(scope="module", name="first")
+def the_first(attempts):
+    return [attempt for attempt in attempts if not attempt.is_retake]
 
 
-@pytest.fixture(scope="module", name="questions")
-def the_questions(attempts):
-    return [(attempt, q) for attempt in attempts for q in attempt["sequences"]["questions"]]
+@pytest.fixture(scope="module", name="retakes")
+def the_retakes(attempts):
+    return [attempt for attempt in attempts if attempt.is_retake]

@@ -1,78 +1,199 @@
-"""The report's answers to the assignment's questions equal an independent calculation."""
+"""Chapter 9 of the report: the answers to the assignment's questions, recalculated.
+
+What 9.5 says about questions is in test_report_review.py.
+"""
 
 import collections
+import statistics
 
 from report_fixtures import (  # noqa: F401
-    answers,
-    statement,
-    the_again,
+    WORDS,
+    asked,
+    grouped,
+    mean,
+    rounded,
+    says,
     the_attempts,
-    the_deliveries,
+    the_first,
+    the_messages,
+    the_retakes,
 )
 
 
-def test_how_many(deliveries, attempts):
-    assert answers(statement("01_how_many_assessments")) == [
+def test_how_many(messages, attempts):
+    sent, again = len(messages), len(messages) - len(attempts)
+    exams, names = {a.exam for a in attempts}, {a.name for a in attempts}
+    assert asked("01_how_many_assessments") == [
         {
-            "messages": len(deliveries),
-            "delivered_again": len(deliveries) - len(attempts),
+            "messages": sent,
+            "delivered_again": again,
             "rejected": 0,
             "attempts": len(attempts),
-            "exams_by_id": len({a["base_exam_id"] for a in attempts}),
-            "exams_by_name": len({a["exam_name"] for a in attempts}),
+            "exams_by_id": len(exams),
+            "exams_by_name": len(names),
         }
     ]
+    says(
+        f"{sent:,} messages, which are {len(attempts):,} attempts: {again} messages repeat an "
+        "attempt that was already sent",
+        f"{len(attempts):,} attempts at {len(exams)} exams with {len(names)} names",
+    )
 
 
-def test_the_topic(deliveries):
-    assert answers(statement("02_kafka_topic")) == [
+def test_the_topic(messages):
+    assert asked("02_kafka_topic") == [
         {
             "topic": "assessments",
             "kafka_partition": 0,
             "first_offset": 0,
-            "last_offset": len(deliveries) - 1,
-            "messages": len(deliveries),
+            "last_offset": len(messages) - 1,
+            "messages": len(messages),
         }
     ]
+    says("*The topic's name?* `assessments`: it says what one message is")
 
 
-def test_learning_git(deliveries, attempts, again):
-    git = [a for a in attempts if a["exam_name"] == "Learning Git"]
-    assert answers(statement("03_learning_git")) == [
+def test_learning_git(messages, attempts):
+    git = [a for a in attempts if a.name == "Learning Git"]
+    limits = {seconds: sum(a.gap <= seconds for a in git) for seconds in (30, 60, 120, 600)}
+    assert asked("03_learning_git") == [
         {
+            "retake_within_seconds": seconds,
             "attempts": len(git),
-            "first_sittings": sum(a["keen_id"] not in again for a in git),
-            "user_exam_ids": len({a["user_exam_id"] for a in git}),
-            "deliveries": sum(d["exam_name"] == "Learning Git" for d in deliveries),
+            "retakes": retakes,
+            "first_attempts": len(git) - retakes,
+            "deliveries": sum(message["exam_name"] == "Learning Git" for message in messages),
         }
+        for seconds, retakes in limits.items()
     ]
-
-
-def test_least_and_most_common(deliveries, attempts):
-    by_name = collections.Counter(a["exam_name"] for a in attempts)
-    by_id = collections.Counter((a["exam_name"], a["base_exam_id"]) for a in attempts)
-    least = [
-        ("by name", name, None, n)
-        for name, n in sorted(by_name.items())
-        if n == min(by_name.values())
-    ]
-    least += [("by id", *key, n) for key, n in sorted(by_id.items()) if n == min(by_id.values())]
-    assert [tuple(row.values()) for row in answers(statement("04_least_common_course"))] == least
-    delivered = collections.Counter(d["exam_name"] for d in deliveries) + collections.Counter(
-        (d["exam_name"], d["base_exam_id"]) for d in deliveries
+    most, at_a_minute, _, least = (len(git) - retakes for retakes in limits.values())
+    says(
+        f"Between {least} and {most}, if an attempt soon after another one is the same person; at "
+        f"most {len(git)}",
+        f"Between {least} and {most} people, {at_a_minute} at one minute; at most {len(git)}",
     )
-    shown = answers(statement("05_most_common_course"))
-    for reading, counter in (("by name", by_name), ("by id", by_id)):
-        rows = [row for row in shown if row["reading"] == reading]
-        assert [row["attempts"] for row in rows] == sorted(counter.values(), reverse=True)[:5]
-        for row in rows:
-            key = (
-                row["exam_name"]
-                if reading == "by name"
-                else (row["exam_name"], row["base_exam_id"])
+
+
+def test_least_common(attempts):
+    names = collections.Counter((a.name, None) for a in attempts)
+    ids = collections.Counter((a.name, a.exam) for a in attempts)
+    assert asked("04_least_common_course") == [
+        {"reading": reading, "exam_name": name, "base_exam_id": exam, "attempts": n}
+        for reading, counter in (("by name", names), ("by id", ids))
+        for (name, exam), n in sorted(counter.items())
+        if n == min(counter.values())
+    ]
+    least = sorted(name for (name, _), n in names.items() if n == min(names.values()))
+    says(
+        f"{WORDS[len(least)].title()}, with {min(names.values())} attempt each: {'; '.join(least)}",
+        f"of {len(names)} exams, {len(least)} were taken least, with {min(names.values())} attempt",
+    )
+
+
+def test_most_common(messages, attempts):
+    names = grouped((a.name, a) for a in attempts)
+    sizes = {name: len(of) for name, of in names.items()}
+    ranks = {name: 1 + sum(n > sizes[name] for n in sizes.values()) for name in names}
+    delivered = collections.Counter(message["exam_name"] for message in messages)
+    expected = []
+    for name in sorted(names, key=lambda name: (ranks[name], name)):
+        ids = collections.Counter(a.exam for a in names[name])
+        expected.append(
+            {
+                "rank": ranks[name],
+                "exam_name": name,
+                "attempts": sizes[name],
+                "first_attempts": sum(not a.is_retake for a in names[name]),
+                "deliveries": delivered[name],
+                "base_exam_ids": len(ids),
+                "of_largest_id": max(ids.values()),
+            }
+        )
+    expected = [row for row in expected if row["rank"] <= 10]
+    assert asked("05_most_common_course") == expected
+    name, times = expected[0]["exam_name"], expected[0]["attempts"]
+    says(f"*The most common?* {name}, with {times} attempts", f"{name} was taken {times} times")
+
+
+def test_scores(attempts, first, retakes):
+    expected = []
+    for which, group in (("all", attempts), ("first", first), ("retakes", retakes)):
+        counted = [a for a in group if a.counts]
+        exams, names = (
+            [statistics.fmean(of) for of in grouped(pairs).values()]
+            for pairs in (
+                ((a.exam, a.score) for a in counted),
+                ((a.name, a.score) for a in counted),
             )
-            assert (row["attempts"], row["deliveries"], row["rank"]) == (
-                counter[key],
-                delivered[key],
-                1 + sum(n > counter[key] for n in counter.values()),
-            )
+        )
+        right, total = (sum(a.counts[name] for a in counted) for name in ("correct", "total"))
+        expected.append(
+            {
+                "attempts": which,
+                "mean_over_attempts": mean((a.score for a in counted), 2),
+                "pooled_over_questions": rounded(100 * right / total, 2),
+                "mean_of_exam_means": mean(exams, 2),
+                "the_same_by_name": mean(names, 2),
+                "attempts_with_counts": len(counted),
+                "attempts_without": len(group) - len(counted),
+            }
+        )
+    assert asked("15_scores") == expected
+    everything, knew, again = expected
+    says(
+        f"The average score is {everything['mean_over_attempts']} % over all attempts, "
+        f"{everything['pooled_over_questions']} % over all questions, "
+        f"{everything['mean_of_exam_means']} % over exams (by id; "
+        f"{everything['the_same_by_name']} % by name)",
+        f"Over first attempts it is {knew['mean_over_attempts']} %, over retakes "
+        f"{again['mean_over_attempts']} %",
+        f"not the {everything['mean_over_attempts']:.1f} % of all attempts",
+    )
+
+
+def test_time_taken(attempts):
+    expected = []
+    for name, of in grouped((a.name, a) for a in attempts).items():
+        first, again = ([a for a in of if a.is_retake == retake] for retake in (False, True))
+        if len(of) >= 50:
+            a_question = statistics.median(a.seconds / len(a.questions) for a in first)
+            row = {"exam_name": name, "first_attempts": len(first), "retakes": len(again)}
+            row["median_first"] = rounded(statistics.median(a.seconds for a in first) / 60)
+            row["median_retake"] = rounded(statistics.median(a.seconds for a in again) / 60)
+            row["seconds_a_question_first"] = rounded(a_question, 0)
+            row["longest"] = rounded(max(a.seconds for a in of) / 60, 0)
+            expected.append(row)
+    slowest = min(expected, key=lambda row: (-row["median_first"], row["exam_name"]))
+    assert asked("14_time_taken") == [slowest]
+    quicker = sum(row["median_retake"] < row["median_first"] for row in expected)
+    says(
+        f"Longest in {slowest['exam_name']}: a median of {slowest['median_first']} minutes at the "
+        f"first attempt, {slowest['median_retake']} at a retake",
+        f"less time than a first attempt in {quicker} of {len(expected)} exams",
+    )
+
+
+def test_changes_of_mind(first, retakes):
+    expected = []
+    for which, attempts in (("first", first), ("retakes", retakes)):
+        results = []
+        for question in (q for a in attempts for q in a.questions):
+            right = [option for option in question["options"] if option.get("correct")]
+            back = [o for o in question["options"] if o.get("at") and not o["checked"]]
+            if question.get("user_result", "unanswered") != "unanswered" and back:
+                results += [(question["user_result"], right[0] in back)] * (len(right) == 1)
+        to_right = sum(result == "correct" for result, _ in results)
+        from_right = sum(left for _, left in results)
+        # Moving to the right option and moving away from it are disjoint.
+        assert ("correct", True) not in results and from_right < to_right
+        expected.append(
+            {
+                "attempts": which,
+                "questions": len(results),
+                "to_right": to_right,
+                "from_right": from_right,
+            }
+        )
+    assert asked("13_changes_of_mind") == expected
+    on_first, on_retakes = (f"{row['to_right']} against {row['from_right']}" for row in expected)
+    says(f"away from it: {on_first} on first attempts, {on_retakes} on retakes")

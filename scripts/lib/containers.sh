@@ -170,7 +170,7 @@ in_container() {
     ;;
   esac
   read -ra addresses <<< "$DATA_URL"
-  for path in "$(realpath -m "${BACKUP:-$data}")" "$data" \
+  for path in "$(realpath -m "${BACKUP:-$data}")" "$(realpath -m "${OUT:-$data}")" "$data" \
     "$(realpath "$data" 2> /dev/null || true)" "${addresses[@]/#file:\/\//}"; do
     case $path in
       "$PWD"/*) continue ;;

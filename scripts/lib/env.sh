@@ -43,6 +43,9 @@ check TOPIC '^[a-z][a-z0-9_]{0,99}$' \
   'lower-case letters, digits and _, first a letter: a plain name in Kafka, HDFS and SQL alike'
 check DATA '^[^~[:cntrl:]][^[:cntrl:]]*$' "a file's path"
 check BACKUP '^([^~[:cntrl:]][^[:cntrl:]]*)?$' "a file's path"
+check OUT '^([^~[:cntrl:]][^[:cntrl:]]*)?$' "a folder's path"
+check FORMAT '^(parquet|csv|duckdb)$' 'parquet, csv or duckdb'
+check TABLE '^(attempts|questions|options|messages)?$' 'a table, or nothing for all four'
 check DATA_URL '^[^[:cntrl:]]*$' 'addresses with blanks between them'
 check SYNTHETIC '^([1-9][0-9]{0,8})?$' 'a whole number, 1 to 999999999'
 check SEED '^[0-9]{1,9}$' 'a whole number'

@@ -1,4 +1,4 @@
-"""The feed's four tables in DuckDB, for verify.py and plots.py: SQL without Spark."""
+"""The feed's four tables in DuckDB, for verify.py and export.py: SQL without Spark."""
 
 import duckdb
 

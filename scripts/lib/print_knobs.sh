@@ -2,7 +2,8 @@
 # Summary: prints each knob that has a value, and where the value came from.
 # Usage: scripts/lib/print_knobs.sh     (up and status run it, in the environment of env.sh)
 set -euo pipefail
-. "$(dirname -- "$0")/common.sh"
+cd "$(dirname "$0")/../.."
+. scripts/lib/common.sh
 help_if_asked "$@"
 
 for pair in $KNOB_ORIGINS; do

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ import config
 import errors
 import lake
 import message
+import questions
 import rows
 import table_files
 import verdict
@@ -96,10 +98,9 @@ def cause(error: BaseException) -> str:
 
 
 def registration() -> list[str]:
-    """SQL statements that register the feed's tables in a database with the topic's name.
+    """SQL statements that register the feed's tables in the current database, named as the topic.
 
-    The first creates the database, the last makes it the current one. Failure when the feed has no
-    tables.
+    And the view attempt_order, the last one. Failure when the feed has no tables.
     """
     if lake.open_table("messages") is None:
         raise errors.Failure(
@@ -112,11 +113,21 @@ def registration() -> list[str]:
         f"USING delta LOCATION '{lake.table_path(table)}'"
         for table in sorted(message.TABLES)
     ]
-    return [f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}", *tables, f"USE {config.TOPIC}"]
+    return [
+        f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}",
+        *tables,
+        f"USE {config.TOPIC}",
+        attempt_order(),
+    ]
+
+
+def attempt_order() -> str:
+    """The statement that creates the view attempt_order, without its comment."""
+    return questions.statement(pathlib.Path(__file__).with_name("attempt_order.sql").read_text())
 
 
 def register(spark: SparkSession) -> None:
-    """Registers the feed's tables, and makes their database the current one."""
+    """Registers the feed's tables and the view attempt_order; their database is the current one."""
     for statement in registration():
         spark.sql(statement)
 
@@ -128,7 +139,7 @@ def create_views(spark: SparkSession) -> None:
     that Delta takes to start in a new session. register() is used instead when a table needs a
     newer reader (deletion vectors, column mapping). `attempts` is opened before its children.
     """
-    create, *_, use = registration()
+    create, *_, use, attempt_order = registration()
     opened = {
         name: lake.open_table(name) for name in ("attempts", "questions", "options", "messages")
     }
@@ -144,6 +155,8 @@ def create_views(spark: SparkSession) -> None:
             else spark.createDataFrame([], schema)
         )
         frame.createOrReplaceTempView(name)
+    spark.sql(attempt_order)
+    spark.table("attempt_order").cache()  # most questions use it
 
 
 if __name__ == "__main__":

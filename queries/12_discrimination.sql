@@ -1,15 +1,14 @@
 -- Which questions tell the strong from the weak?
--- Discrimination: the correlation between answering this question right and the share of the same attempt's other
--- questions that were answered right. Near 0, the question tells nothing about the rest of the exam; clearly below 0,
--- weaker users would answer it better. A question is its id within an exam's name. Questions with 50 results or more, the
--- lowest five and the highest five, with the half-width of a 95 % interval (margin): a value that is nearer to 0 than its
--- margin cannot be told from 0. The rest of an attempt is a few questions only, so each value is a rough one.
+-- First attempts only. Discrimination: the correlation between answering this question right and the share of the same
+-- attempt's other questions that were answered right. 0: it says nothing about the rest of the exam; negative: weaker
+-- people answer it better. A question is its id within an exam's name. Questions with at least 50 results, the lowest five
+-- and the highest five. low and high: a 95 % interval (Fisher's z). The lowest of many are partly low by chance.
 WITH scored AS (
   SELECT question_id, exam_name, CAST(user_result = 'correct' AS INT) AS is_correct,
          (sum(CAST(user_result = 'correct' AS INT)) OVER attempt - CAST(user_result = 'correct' AS INT))
            / (count(*) OVER attempt - 1) AS rest
-  FROM questions
-  WHERE user_result IS NOT NULL
+  FROM questions JOIN attempt_order USING (keen_id)
+  WHERE user_result IS NOT NULL AND NOT is_retake
   WINDOW attempt AS (PARTITION BY keen_id)
   QUALIFY count(*) OVER attempt > 1
 ), of_question AS (
@@ -20,7 +19,7 @@ WITH scored AS (
   HAVING count(*) >= 50
 )
 SELECT question_id, exam_name, results, round(100 * share_correct, 1) AS percent_correct, round(r, 2) AS discrimination,
-       round(1.96 * (1 - r * r) / sqrt(results - 1), 2) AS margin
+       round(tanh(atanh(r) - 1.96 / sqrt(results - 3)), 2) AS low, round(tanh(atanh(r) + 1.96 / sqrt(results - 3)), 2) AS high
 FROM of_question
 WHERE r IS NOT NULL
 QUALIFY least(row_number() OVER (ORDER BY r, question_id), row_number() OVER (ORDER BY r DESC, question_id)) <= 5

@@ -1,0 +1,24 @@
+-- How much better is a retake than the attempt before it?
+-- Pairs of an attempt and its retake: the same exam and, by inference, the same person. Grouped by the score before.
+-- percent_retaken is over all attempts with that score. margin is half a 95 % interval of the mean gain; it takes the
+-- pairs as independent, though some belong to one chain. Attempts without counts have no score and are left out.
+WITH scored AS (
+  SELECT keen_id, previous_keen_id, is_retake, is_retaken, 100 * correct / total AS score
+  FROM attempts JOIN attempt_order USING (keen_id) WHERE total > 0
+), attempt AS (
+  SELECT b.keen_id, b.is_retaken, b.score, a.score - b.score AS gain,
+         CASE WHEN b.score = 0 THEN '1 none right' WHEN b.score < 50 THEN '2 less than half'
+              WHEN b.score < 100 THEN '3 half or more' ELSE '4 all right' END AS score_before
+  FROM scored b LEFT JOIN scored a ON a.is_retake AND a.previous_keen_id = b.keen_id
+)
+SELECT coalesce(score_before, 'all') AS score_before, count(DISTINCT keen_id) AS attempts, count(gain) AS pairs,
+       round(100 * count(DISTINCT keen_id) FILTER (WHERE is_retaken) / count(DISTINCT keen_id), 1) AS percent_retaken,
+       round(avg(score) FILTER (WHERE gain IS NOT NULL), 1) AS mean_before,
+       round(avg(score + gain), 1) AS mean_after, round(avg(gain), 1) AS mean_gain,
+       round(1.96 * stddev(gain) / sqrt(count(gain)), 1) AS margin,
+       round(100 * avg(CAST(gain > 1e-9 AS INT)), 1) AS percent_better,
+       round(100 * avg(CAST(abs(gain) <= 1e-9 AS INT)), 1) AS percent_equal,
+       round(100 * avg(CAST(gain < -1e-9 AS INT)), 1) AS percent_worse
+FROM attempt
+GROUP BY GROUPING SETS ((score_before), ())
+ORDER BY score_before

@@ -1,0 +1,134 @@
+"""Chapters 4 and 10 of the report: what it counts in the file, the topic and the tables."""
+
+import collections
+import re
+
+from report_fixtures import (  # noqa: F401
+    answers,
+    output,
+    rounded,
+    says,
+    the_attempts,
+    the_messages,
+)
+
+LEAVES = (
+    "keen_id",
+    "sequences.counts.total",
+    "sequences.questions[].user_result",
+    "sequences.questions[].options[].checked",
+)
+
+
+def counted(counter):
+    """Returns what uniq -c prints of [(value, count)]."""
+    return "\n".join(f"{count:7} {value}" for value, count in counter)
+
+
+def leaves(value, path=""):
+    """Yields the path and value of each single value of a message that is not null."""
+    if isinstance(value, (dict, list)):
+        inner = value.items() if isinstance(value, dict) else (("[]", each) for each in value)
+        for name, each in inner:
+            dot = "." if path and name != "[]" else ""
+            yield from leaves(each, f"{path}{dot}{name}")
+    elif value is not None:
+        yield path, value
+
+
+def rows_of(messages):
+    """Returns how many questions and options the messages have."""
+    questions = [q for message in messages for q in message["sequences"]["questions"]]
+    return len(questions), sum(len(q["options"]) for q in questions)
+
+
+def test_the_file(messages):
+    assert output('jq length "$DATA"') == str(len(messages))
+    names = collections.Counter(message["exam_name"] for message in messages).most_common()
+    by_sort_rn = sorted(names, key=lambda pair: (pair[1], pair[0]), reverse=True)
+    assert output("jq -r '.[].exam_name'") == counted(by_sort_rn[:5])
+    sizes = collections.Counter(len(message["sequences"]["questions"]) for message in messages)
+    assert output('| length\' "$DATA"') == counted(sorted(sizes.items()))
+
+
+def test_the_topic(messages):
+    n = len(messages)
+    says(
+        f"The topic holds {n:,} messages, as many as the file has objects ({n:,})",
+        f"one JSON array of {n:,} objects",
+        f"nothing to publish: all {n} messages of",
+    )
+    assert output("-e -q -f '.\\n' | wc -l") == str(n)
+    assert output("messages.count()").endswith(f"\n{n}")
+    assert output('raw.write.mode("overwrite")') == str(n)
+    assert output("-o beginning -e -q | wc -l").endswith(f"\n{n}")
+
+
+def test_what_the_courses_extraction_keeps(messages):
+    """A map of booleans keeps the flags of the questions; a field of text is kept as it is."""
+    before = [leaf for message in messages for leaf in leaves(message)]
+    kept = [
+        path
+        for path, value in before
+        if "." not in path
+        or re.fullmatch(r"sequences\.questions\[\]\.\w+", path)
+        and isinstance(value, bool)
+    ]
+    paths = collections.Counter(path for path, _ in before), collections.Counter(kept)
+    lines = [(path, *(of[path] for of in paths)) for path in LEAVES]
+    lines += [("all values", len(before), len(kept))]
+    assert output("verifySchema=False") == "\n".join(
+        f"{name:42} {all_of_it:8} {rest:8}" for name, all_of_it, rest in lines
+    )
+    share = rounded(100 * len(kept) / len(before), 0)
+    says(f"{share} % of the values survive", f"keeps {share} % of the values")
+    assert output("round(100 * after.total()") == str(share)
+    assert output("left.total()") == f"{len(before)} of {len(before)} values"
+
+
+def test_the_grain(messages):
+    totals = [
+        (message["sequences"].get("counts", {}).get("total", 0), *rows_of([message]))
+        for message in messages
+    ]
+    sums = [
+        sum(total for total, *_ in totals),
+        sum(total * questions for total, questions, _ in totals),
+        sum(total * options for total, _, options in totals),
+    ]
+    rows = zip(
+        ("a message", "a question", "an option"),
+        (len(messages), *rows_of(messages)),
+        sums,
+        strict=True,
+    )
+    assert [tuple(row.values()) for row in answers("AS a_row_is")] == [*rows]
+    says("gives {:,}, {:,} or {:,}".format(*sums))
+
+
+def test_the_first_rows(messages):
+    assert [tuple(row.values()) for row in answers("LIMIT 3")] == [
+        (message["exam_name"], counts["total"], counts["correct"])
+        for message in messages[:3]
+        for counts in [message["sequences"]["counts"]]
+    ]
+
+
+def test_the_tables(messages, attempts):
+    sent, taken = len(messages), len(attempts)
+    questions, options = rows_of([a.message for a in attempts])
+    shown = re.findall(r"\|" + r" *(\d+)\|" * 4, output("SHOW TABLES"))
+    assert [[*map(int, row)] for row in shown] == [[sent, taken, questions, options]]
+    landed = rf"0: 0-{sent - 1} +{taken:,} +{sent - taken} +0 "
+    assert re.search(landed, output('make land\nhadoop fs -ls "$WAREHOUSE'))
+    assert re.search(rf"assessments +0 +{sent:,} +{sent:,} +0$", output("make status"))
+
+
+def test_every_count_agrees(messages, attempts):
+    sent, taken = len(messages), len(attempts)
+    questions, options = rows_of([a.message for a in attempts])
+    text = output("make verify")
+    pairs = re.findall(r" ([\d,]+) \w[^\d]*? ([\d,]+) \w[^\d]* ok$", text, re.MULTILINE)
+    expected = [sent, 1, *[sent] * 4, *[taken] * 3, questions, options, questions, 0, options, 0, 0]
+    assert pairs == [(f"{n:,}", f"{n:,}") for n in expected]
+    assert re.search(rf"^accepted +{taken:,}\nduplicate .* {sent - taken}$", text, re.MULTILINE)
