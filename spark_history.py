@@ -41,6 +41,7 @@ counts = ("struct<total bigint, correct bigint, incorrect bigint, incomplete big
 sequences = f"struct<id string, attempt bigint, counts {counts}, questions array<{question}>>"
 declared = ", ".join(f"{name} string" for name in texts.split()) + f", sequences {sequences}"
 extracted = messages.select(F.from_json("value", declared).alias("message")).select("message.*")
+extracted.select("sequences.counts").printSchema()
 left = Counter(extracted.rdd.flatMap(lambda row: leaves(row.asDict(recursive=True))).collect())
 print(left.total(), "of", before.total(), "values")
 extracted.createOrReplaceTempView("deliveries")
@@ -65,9 +66,11 @@ SELECT (SELECT count(*) FROM messages) AS messages, (SELECT count(*) FROM attemp
 spark.table("attempts").select("keen_id", "exam_name", "started_at", "total", "correct").orderBy("kafka_offset").show(2, truncate=False)
 spark.sql("""
 WITH copies AS (SELECT keen_id, count(*) AS n, count(DISTINCT content_hash) AS contents FROM messages GROUP BY keen_id HAVING count(*) > 1),
+  -- the hours in which attempts ended that were sent more than once, and where their copies stand in the file
   span AS (SELECT min(keen_timestamp) AS first, max(keen_timestamp) AS last FROM attempts JOIN copies USING (keen_id)),
   runs AS (SELECT kafka_offset - row_number() OVER (ORDER BY kafka_offset) AS run FROM messages JOIN copies USING (keen_id)),
   names AS (SELECT exam_name, count(DISTINCT base_exam_id) AS ids, count(DISTINCT sequences_id) AS versions FROM attempts GROUP BY exam_name),
+  -- what identifies a question: its options are the same wherever it is asked
   shown AS (SELECT exam_name, question_id, sort_array(collect_list(option_id)) AS options FROM options GROUP BY exam_name, question_id, keen_id, question_position),
   ids AS (SELECT count(DISTINCT exam_name) AS names, count(DISTINCT options) AS sets FROM shown GROUP BY question_id),
   pairs AS (SELECT count(DISTINCT options) AS sets FROM shown GROUP BY exam_name, question_id),
@@ -123,8 +126,7 @@ WITH events AS (
   SELECT hours, CAST(at AS DOUBLE) - CAST(ended.at AS DOUBLE) AS seconds
   FROM last_end WHERE NOT is_end AND ended.keen_id <> keen_id
 )
-SELECT hours AS starts_moved_by_hours, count_if(seconds <= 10) AS within_10_s, count_if(seconds <= 30) AS within_30_s,
-       count_if(seconds <= 60) AS within_1_min, count_if(seconds <= 120) AS within_2_min, count_if(seconds <= 600) AS within_10_min
+SELECT hours AS starts_moved_by_hours, count_if(seconds <= 60) AS within_1_min, count_if(seconds <= 600) AS within_10_min
 FROM gaps GROUP BY hours ORDER BY hours
 """).show()
 spark.sql("""
@@ -161,7 +163,7 @@ WITH kinds AS (
 SELECT kind, count(*) AS attempts, round(100 * avg(correct / total), 1) AS mean_score,
        count_if(correct = total) AS all_right, count_if(is_retaken) AS retaken,
        round(100 * avg(CAST(is_retaken AS INT)), 1) AS percent_retaken,
-       CAST(round(median(CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE))) AS INT) AS median_seconds
+       CAST(round(median(CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE))) AS BIGINT) AS median_seconds
 FROM shown
 GROUP BY kind
 ORDER BY kind
@@ -173,7 +175,7 @@ WITH scored AS (
 ), attempt AS (
   SELECT b.keen_id, b.is_retaken, b.score, a.score - b.score AS gain,
          CASE WHEN b.score = 0 THEN '1 none right' WHEN b.score < 50 THEN '2 less than half'
-              WHEN b.score < 100 THEN '3 half or more' ELSE '4 all right' END AS score_before
+              WHEN b.score < 100 THEN '3 half or more, not all' ELSE '4 all right' END AS score_before
   FROM scored b LEFT JOIN scored a ON a.is_retake AND a.previous_keen_id = b.keen_id
 )
 SELECT coalesce(score_before, 'all') AS score_before, count(DISTINCT keen_id) AS attempts, count(gain) AS pairs,
@@ -188,6 +190,14 @@ FROM attempt
 GROUP BY GROUPING SETS ((score_before), ())
 ORDER BY score_before
 """).show(40, truncate=False)
+spark.sql("""
+WITH scored AS (SELECT keen_id, previous_keen_id, seconds_between, 100 * correct / total AS score FROM attempts JOIN attempt_order USING (keen_id))
+SELECT seconds AS retake_within_seconds, count_if(a.seconds_between <= seconds) AS retakes,
+       round(avg(a.score) FILTER (WHERE NOT coalesce(a.seconds_between <= seconds, false)), 1) AS mean_first,
+       round(avg(a.score - b.score) FILTER (WHERE a.seconds_between <= seconds), 1) AS mean_gain
+FROM scored a LEFT JOIN scored b ON b.keen_id = a.previous_keen_id CROSS JOIN (SELECT explode(array(30, 60, 120, 600)) AS seconds)
+GROUP BY seconds ORDER BY seconds
+""").show()
 spark.sql("""
 WITH answer AS (
   SELECT q.exam_name, q.question_id, q.keen_id, q.question_position, q.user_result <> 'unanswered' AS answered,
@@ -209,7 +219,8 @@ WITH answer AS (
   WHERE a.answered
   GROUP BY a.exam_name, a.question_id, o.option_id
 ), most AS (
-  SELECT exam_name, question_id, max(chosen) FILTER (WHERE NOT correct) AS wrong_chosen, max(chosen) FILTER (WHERE correct) AS right_chosen
+  SELECT exam_name, question_id, max(chosen) FILTER (WHERE NOT correct) AS wrong_chosen, max(chosen) FILTER (WHERE correct) AS right_chosen,
+         min(chosen) FILTER (WHERE correct) AS least_right
   FROM chosen
   GROUP BY exam_name, question_id
 ), bounded AS (
@@ -222,7 +233,7 @@ WITH answer AS (
          count(*) OVER () AS of_questions
   FROM bounded
 )
-SELECT exam_name, left(question_id, 8) AS question, results, round(100 * p, 1) AS percent_right, wrong_chosen, right_chosen,
+SELECT exam_name, left(question_id, 8) AS question, results, round(100 * p, 1) AS percent_right, wrong_chosen, right_chosen, least_right,
        round(r, 2) AS discrimination, round(r_low, 2) AS low, round(r_high, 2) AS high, why, of_questions
 FROM judged
 WHERE why <> ''
@@ -253,7 +264,7 @@ WITH answer AS (
 SELECT exam_name, first_attempts, k AS questions, round(100 * mean / k, 1) AS mean_score, round(kr20, 2) AS kr20,
        round(1 - (1 - kr20) * exp(1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS low,
        round(1 - (1 - kr20) * exp(-1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS high,
-       CAST(round(100 * 1.96 * sqrt(variance * (1 - kr20)) / k) AS INT) AS margin_points
+       CAST(round(100 * 1.96 * sqrt(variance * (1 - kr20)) / k) AS BIGINT) AS margin_points
 FROM agreement
 ORDER BY kr20 DESC, exam_name
 """).show(40, truncate=False)
@@ -264,14 +275,17 @@ FROM (SELECT 100 * correct / total AS score, CAST(keen_timestamp AS DOUBLE) - CA
       FROM attempts JOIN attempt_order USING (keen_id) WHERE NOT is_retake)
 """).show()
 spark.sql("""
-SELECT question_count, question_position, count(*) AS results, round(100 * avg(is_right), 1) AS percent_right,
-       round(196 * stddev(is_right) / sqrt(count(*)), 1) AS margin
-FROM (SELECT question_position, CAST(user_result = 'correct' AS INT) AS is_right, question_count
-      FROM questions JOIN attempts USING (keen_id) JOIN attempt_order USING (keen_id)
-      WHERE NOT is_retake AND user_result IS NOT NULL AND question_count IN (4, 5, 7))
-GROUP BY question_count, question_position
-ORDER BY question_count, question_position
-""").show()
+WITH place AS (
+  SELECT question_count, question_position, count(*) AS results, 100 * avg(is_right) AS percent, 196 * stddev(is_right) / sqrt(count(*)) AS margin
+  FROM (SELECT *, CAST(user_result = 'correct' AS INT) AS is_right FROM questions JOIN attempts USING (keen_id) JOIN attempt_order USING (keen_id)
+        WHERE NOT is_retake AND user_result IS NOT NULL)
+  GROUP BY question_count, question_position HAVING count(*) >= 100
+)
+SELECT question_count AS questions, min(results) AS first_attempts,
+       array_join(transform(array_sort(collect_list(struct(question_position, percent))), each -> format_number(each.percent, 1)), '  ') AS percent_right_by_place,
+       round(max_by(percent, question_position), 1) AS last_place, round(max(margin), 1) AS margin
+FROM place GROUP BY question_count ORDER BY question_count
+""").show(truncate=False)
 spark.sql("""
 SELECT
   (SELECT count(*) FROM messages)                              AS messages,

@@ -19,7 +19,7 @@ WITH kinds AS (
 SELECT kind, count(*) AS attempts, round(100 * avg(correct / total), 1) AS mean_score,
        count_if(correct = total) AS all_right, count_if(is_retaken) AS retaken,
        round(100 * avg(CAST(is_retaken AS INT)), 1) AS percent_retaken,
-       CAST(round(median(CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE))) AS INT) AS median_seconds
+       CAST(round(median(CAST(keen_timestamp AS DOUBLE) - CAST(started_at AS DOUBLE))) AS BIGINT) AS median_seconds
 FROM shown
 GROUP BY kind
 ORDER BY kind

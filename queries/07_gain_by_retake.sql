@@ -8,7 +8,7 @@ WITH scored AS (
 ), attempt AS (
   SELECT b.keen_id, b.is_retaken, b.score, a.score - b.score AS gain,
          CASE WHEN b.score = 0 THEN '1 none right' WHEN b.score < 50 THEN '2 less than half'
-              WHEN b.score < 100 THEN '3 half or more' ELSE '4 all right' END AS score_before
+              WHEN b.score < 100 THEN '3 half or more, not all' ELSE '4 all right' END AS score_before
   FROM scored b LEFT JOIN scored a ON a.is_retake AND a.previous_keen_id = b.keen_id
 )
 SELECT coalesce(score_before, 'all') AS score_before, count(DISTINCT keen_id) AS attempts, count(gain) AS pairs,

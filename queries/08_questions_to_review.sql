@@ -1,9 +1,10 @@
 -- Which questions need a review?
 -- First attempts only: who retakes an exam has seen its questions. A question is its id within an exam's name; those with
--- at least 30 results. It is listed when (1) a wrong option was chosen more often than every right one, (2) it is hard:
--- less than a third are right even at the upper end of a 95 % Wilson interval, or (3) it does not tell strong from weak:
--- the correlation with the share of right answers in the rest of the attempt is below 0.2 even at the upper end of a
--- 95 % interval (Fisher's z). An open answer is not right. A listed question is one to read, not one proved wrong.
+-- at least 30 results. It is listed when (1) a wrong option was chosen more often than every right one (right_chosen: the
+-- right option that was chosen most; least_right: the one chosen least), (2) it is hard: less than a third are right even
+-- at the upper end of a 95 % Wilson interval, or (3) it does not tell strong from weak: the correlation with the share of
+-- right answers in the rest of the attempt is below 0.2 even at the upper end of a 95 % interval (Fisher's z). Anything
+-- but correct is not right, a partly right answer too. A listed question is one to read, not one proved wrong.
 WITH answer AS (
   SELECT q.exam_name, q.question_id, q.keen_id, q.question_position, q.user_result <> 'unanswered' AS answered,
          CAST(q.user_result = 'correct' AS INT) AS is_right,
@@ -24,7 +25,8 @@ WITH answer AS (
   WHERE a.answered
   GROUP BY a.exam_name, a.question_id, o.option_id
 ), most AS (
-  SELECT exam_name, question_id, max(chosen) FILTER (WHERE NOT correct) AS wrong_chosen, max(chosen) FILTER (WHERE correct) AS right_chosen
+  SELECT exam_name, question_id, max(chosen) FILTER (WHERE NOT correct) AS wrong_chosen, max(chosen) FILTER (WHERE correct) AS right_chosen,
+         min(chosen) FILTER (WHERE correct) AS least_right
   FROM chosen
   GROUP BY exam_name, question_id
 ), bounded AS (
@@ -37,7 +39,7 @@ WITH answer AS (
          count(*) OVER () AS of_questions
   FROM bounded
 )
-SELECT exam_name, left(question_id, 8) AS question, results, round(100 * p, 1) AS percent_right, wrong_chosen, right_chosen,
+SELECT exam_name, left(question_id, 8) AS question, results, round(100 * p, 1) AS percent_right, wrong_chosen, right_chosen, least_right,
        round(r, 2) AS discrimination, round(r_low, 2) AS low, round(r_high, 2) AS high, why, of_questions
 FROM judged
 WHERE why <> ''

@@ -24,6 +24,6 @@ WITH answer AS (
 SELECT exam_name, first_attempts, k AS questions, round(100 * mean / k, 1) AS mean_score, round(kr20, 2) AS kr20,
        round(1 - (1 - kr20) * exp(1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS low,
        round(1 - (1 - kr20) * exp(-1.96 * sqrt(2 * k / ((k - 1) * (first_attempts - 2)))), 2) AS high,
-       CAST(round(100 * 1.96 * sqrt(variance * (1 - kr20)) / k) AS INT) AS margin_points
+       CAST(round(100 * 1.96 * sqrt(variance * (1 - kr20)) / k) AS BIGINT) AS margin_points
 FROM agreement
 ORDER BY kr20 DESC, exam_name

@@ -1,7 +1,7 @@
 -- Which questions tell the strong from the weak?
 -- First attempts only. Discrimination: the correlation between answering this question right and the share of the same
 -- attempt's other questions that were answered right. 0: it says nothing about the rest of the exam; negative: weaker
--- people answer it better. A question is its id within an exam's name. Questions with at least 50 results, the lowest five
+-- people answer it better. A question is its id within an exam's name. Questions with at least 30 results, the lowest five
 -- and the highest five. low and high: a 95 % interval (Fisher's z). The lowest of many are partly low by chance.
 WITH scored AS (
   SELECT question_id, exam_name, CAST(user_result = 'correct' AS INT) AS is_correct,
@@ -16,7 +16,7 @@ WITH scored AS (
          try_divide(covar_pop(is_correct, rest), stddev_pop(is_correct) * stddev_pop(rest)) AS r
   FROM scored
   GROUP BY question_id, exam_name
-  HAVING count(*) >= 50
+  HAVING count(*) >= 30
 )
 SELECT question_id, exam_name, results, round(100 * share_correct, 1) AS percent_correct, round(r, 2) AS discrimination,
        round(tanh(atanh(r) - 1.96 / sqrt(results - 3)), 2) AS low, round(tanh(atanh(r) + 1.96 / sqrt(results - 3)), 2) AS high

@@ -76,13 +76,15 @@ def gain_by_retake(answer):
                 (row.percent_equal, {"color": LIGHT}),
                 (row.percent_worse, HATCHED),
             ):
-                shares.barh(place, share, 0.6, left=left, **style)
+                if share:  # a bar without width would still draw its edge
+                    shares.barh(place, share, 0.6, left=left, **style)
                 left += share
         names = [f"{row.score_before.lstrip('0123456789 ')}\n{row.pairs:,} pairs" for row in rows]
         scores.set_yticks(range(len(rows)), names)
         scores.invert_yaxis()
         scores.set(
-            xlabel="mean score before (○) and at the retake (●, 95 %)", ylabel="score before"
+            xlabel="mean score before (○), at the retake (●; bar: 95 % of the gain)",
+            ylabel="score before",
         )
         shares.set(xlabel="percent better (dark), equal (light), worse (hatched)", xlim=(0, 100))
 
@@ -96,7 +98,7 @@ def exams_taken(answer):
         f"{len(least)} were taken least, with {least[0].attempts} attempt"
         f"{'s' * (least[0].attempts > 1)} each"
     )
-    with draw("exams_taken", title, (8, 4.2)) as axes:
+    with draw("exams_taken", title, (9, 4.2)) as axes:
         for place, row in enumerate(rows):
             retakes = row.attempts - row.first_attempts
             axes.barh(place, row.first_attempts, 0.7, color=DARK)
@@ -105,26 +107,26 @@ def exams_taken(answer):
             axes.annotate(words, (row.attempts + 3, place), va="center", fontsize=8)
         axes.set_yticks(range(len(rows)), [short(row.exam_name) for row in rows], fontsize=9)
         axes.invert_yaxis()
-        axes.set(xlabel="attempts", xlim=(0, 1.6 * rows[0].attempts))
+        axes.set(xlabel="attempts", xlim=(0, 1.5 * rows[0].attempts))
 
 
 def questions_to_review(answer):
     rows = answer("08")
     ahead = sum(row.wrong_chosen > row.right_chosen for row in rows)
     title = (
-        f"{len(rows)} of {rows[0].of_questions} questions need a review; in {ahead} of them more "
-        "people chose one wrong option than any right one (first attempts)"
+        f"{len(rows)} of {rows[0].of_questions} questions show a sign of a fault; in {ahead} of "
+        "them more people chose one wrong option than any right one (first attempts)"
         if rows
-        else "No question shows a sign that it needs a review (first attempts)"
+        else "No question shows a sign of a fault (first attempts)"
     )
-    with draw("questions_to_review", title, (9, 1.6 + 0.4 * len(rows))) as axes:
+    with draw("questions_to_review", title, (9, 1.6 + 0.46 * len(rows))) as axes:
         for place, row in enumerate(rows):
             axes.barh(place - 0.2, row.wrong_chosen, 0.36, color=DARK)
             axes.barh(place + 0.2, row.right_chosen, 0.36, **HATCHED)
             at = max(row.wrong_chosen, row.right_chosen) + 1
             words = f"{row.percent_right} % right: {row.why}"
             axes.annotate(words, (at, place), va="center", fontsize=8)
-        names = [f"{short(row.exam_name, 36)}  {row.question}" for row in rows]
+        names = [f"{short(row.exam_name, 60)}\n{row.question}" for row in rows]
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         axes.invert_yaxis()
         most = max((max(row.wrong_chosen, row.right_chosen) for row in rows), default=1)
@@ -135,23 +137,21 @@ def questions_to_review(answer):
 
 
 def time_taken(answer):
-    rows = [row for row in answer("14") if row.median_first is not None]
-    retaken = [row for row in rows if row.median_retake is not None]
-    quicker = sum(row.median_retake < row.median_first for row in retaken)
+    rows = [row for row in answer("14") if row.median_retake is not None]
+    quicker = sum(row.median_retake < row.median_retaken_first for row in rows)
     title = (
-        f"A retake takes less time than a first attempt in {quicker} of {len(retaken)} exams "
-        "with 50 attempts or more"
+        f"Those who retake need less time for the retake in {quicker} of {len(rows)} exams with "
+        "50 attempts or more"
     )
     with draw("time_taken", title, (8, 1.4 + 0.24 * len(rows))) as axes:
         for place, row in enumerate(rows):
-            if row.median_retake is not None:
-                ends = [row.median_retake, row.median_first]
-                axes.plot(ends, [place] * 2, color=MIDDLE, zorder=1)
-                axes.scatter(row.median_retake, place, marker="x", color=DARK, zorder=2)
-            axes.scatter(row.median_first, place, color="white", edgecolor=DARK, zorder=2)
+            ends = [row.median_retake, row.median_retaken_first]
+            axes.plot(ends, [place] * 2, color=MIDDLE, zorder=1)
+            axes.scatter(row.median_retake, place, marker="x", color=DARK, zorder=2)
+            axes.scatter(row.median_retaken_first, place, color="white", edgecolor=DARK, zorder=2)
         axes.set_yticks(range(len(rows)), [short(row.exam_name) for row in rows], fontsize=8)
         axes.invert_yaxis()
-        axes.set(xlabel="median minutes: first attempts (○), retakes (×)")
+        axes.set(xlabel="median minutes of first attempts that were retaken (○), of retakes (×)")
         axes.set_xlim(left=0)
 
 

@@ -5,8 +5,8 @@ Prints both numbers of each check; non-zero when two differ.
 Run by: make verify
     scripts/lib/env.sh python scripts/verify.py
 
-Independent of Spark, which wrote the tables: deltalake reads them and DuckDB counts, as an outside
-reader would. Each table is read as it was when `attempts` was opened first.
+Without Spark: deltalake reads the tables and DuckDB counts, as an outside reader would. `attempts`
+is opened first.
 """
 
 import array

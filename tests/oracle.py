@@ -87,8 +87,8 @@ def without(items, *names):
     return [{name: value for name, value in row.items() if name not in names} for row in items]
 
 
-def sat_again(attempts):
-    """Returns the keen_ids of attempts that start within a minute after the end of another
+def retakes(attempts, within=60):
+    """Returns the keen_ids of attempts that start at most so many seconds after the end of another
     attempt at the same exam."""
     ended = collections.defaultdict(list)
     for attempt in attempts:
@@ -97,7 +97,8 @@ def sat_again(attempts):
         attempt["keen_id"]
         for attempt in attempts
         for end, other in ended[attempt["base_exam_id"]]
-        if other != attempt["keen_id"] and 0 <= (attempt["started_at"] - end).total_seconds() <= 60
+        if other != attempt["keen_id"]
+        and 0 <= (attempt["started_at"] - end).total_seconds() <= within
     }
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from oracle import sat_again, truth_rows
+from oracle import retakes, truth_rows
 from stacks import MESSAGES
 
 
@@ -39,51 +39,52 @@ def test_answers_equal_the_truth_and_say_that_they_are_synthetic(answers, synthe
     assert answers[1][0][5] == str(len(names))
     assert answers[2] == [["synthetic_a", "0", "0", str(MESSAGES - 1), str(MESSAGES)]]
     git = [attempt for attempt in attempts if attempt["exam_name"] == "Learning Git"]
-    first = len(git) - len({attempt["keen_id"] for attempt in git} & sat_again(attempts))
+    counts = {within: len(retakes(git, within)) for within in (30, 60, 120, 600)}
     # Otherwise the test could not tell the readings of the question apart.
-    assert 0 < first < len(git) == truth["learning_git"]["attempts"]
-    user_exams = len({attempt["user_exam_id"] for attempt in git})
-    expected = [len(git), first, user_exams, truth["learning_git"]["messages"]]
-    assert answers[3] == [[str(number) for number in expected]]
+    assert 0 < counts[60] < len(git) == truth["learning_git"]["attempts"]
+    deliveries = truth["learning_git"]["messages"]
+    assert [list(map(int, row)) for row in answers[3]] == [
+        [within, len(git), count, len(git) - count, deliveries] for within, count in counts.items()
+    ]
     assert [[row[1], int(row[3])] for row in answers[4] if row[0] == "by name"] == [
         [name, truth["least_common"]["attempts"]] for name in truth["least_common"]["exam_names"]
     ]
-    most_common = [row[2] for row in answers[5] if row[:2] == ["by name", "1"]]
+    most_common = [row[1] for row in answers[5] if row[0] == "1"]
     assert most_common == truth["most_common"]["exam_names"]
-    by_name = {row[2]: int(row[4]) for row in answers[5] if row[0] == "by name"}
-    assert by_name == {name: names[name] for name in by_name}
-    assert min(by_name.values()) >= sorted(names.values())[-5]
+    again = retakes(attempts)
+    firsts = collections.Counter(a["exam_name"] for a in attempts if a["keen_id"] not in again)
+    shown = {row[1]: [int(row[2]), int(row[3])] for row in answers[5]}
+    assert shown == {name: [names[name], firsts[name]] for name in shown}
+    assert min(shown.values())[0] >= sorted(names.values())[-10]
     questions = [question for _, its_questions in made for question in its_questions]
-    shown = [[*row[:4], float(row[4]), float(row[5])] for row in answers[6]]
-    assert by_place(shown) == by_place(hardest_questions(truth, questions))
+    shown = [[*row[:4], float(row[4]), float(row[5])] for row in answers[10]]
+    assert by_place(shown) == by_place(hardest_questions(questions, again))
 
 
-def hardest_questions(truth, questions):
-    """Returns the expected rows: the ten hardest questions, and all as hard as the tenth."""
-    answered = collections.Counter(
-        (question["question_id"], question["exam_name"])
-        for question in questions
-        if question["user_result"] not in (None, "unanswered")
-    )
+def hardest_questions(questions, again):
+    """Returns the expected rows: the ten hardest questions on first attempts, and all as hard as
+    the tenth."""
+    results = collections.defaultdict(list)
+    for question in questions:
+        if question["user_result"] and question["keen_id"] not in again:
+            key = question["question_id"], question["exam_name"]
+            results[key].append(question["user_result"])
     hardest = sorted(
-        (
-            fractions.Fraction(each["correct"], each["answers"]),
-            *(each[name] for name in ("question_id", "exam_name", "answers", "correct")),
-        )
-        for each in truth["results_by_question"]
-        if each["answers"] >= 30
+        (fractions.Fraction(of.count("correct"), len(of)), *key, len(of), of)
+        for key, of in results.items()
+        if len(of) >= 30
     )
-    assert len(hardest) > 10
+    assert len(hardest) > 3
     return [
         [
             str(1 + sum(other[0] < share for other in hardest)),
             question_id,
             exam_name,
-            str(results),
+            str(count),
             pytest.approx(float(100 * share), abs=0.051),
-            pytest.approx(100 * correct / answered[question_id, exam_name], abs=0.051),
+            pytest.approx(100 * of.count("correct") / (count - of.count("unanswered")), abs=0.051),
         ]
-        for share, question_id, exam_name, results, correct in hardest
+        for share, question_id, exam_name, count, of in hardest
         if sum(other[0] < share for other in hardest) < 10
     ]
 
@@ -93,29 +94,20 @@ def by_place(rows):
     return sorted(rows, key=lambda row: (int(row[0]), *row[1:3]))
 
 
-def test_sittings_again_equal_the_truth(answers, synthetic):
-    _, truth, lines = synthetic
+def test_retakes_equal_the_truth(answers, synthetic):
+    _, _, lines = synthetic
     attempts = [truth_rows(line)[0] for line in lines if line["attempt"]]
-    again = sat_again(attempts)
+    again = retakes(attempts)
     assert 0 < len(again) < len(attempts)
-    counts = [len(attempts), len(attempts) - len(again), len(again)]
-    assert answers[12][0][:4] == ["all exams", *map(str, counts)]
-    its_again = collections.Counter(
-        attempt["exam_name"] for attempt in attempts if attempt["keen_id"] in again
-    )
-    names = truth["attempts_by_exam_name"]
-    assert len(answers[12]) >= 11
-    assert [row[:4] for row in answers[12][1:]] == [
-        [name, str(names[name]), str(names[name] - its_again[name]), str(its_again[name])]
-        for name in (row[0] for row in answers[12][1:])
-    ]
-    assert min(int(row[1]) for row in answers[12]) >= sorted(names.values())[-10]
-    # The mean scores, from the truth's rows.
-    for cell, is_again in ((4, False), (5, True)):
+    kinds = {row[0]: row for row in answers[6]}
+    assert int(kinds["1 first attempts"][1]) == len(attempts) - len(again)
+    second, later = kinds["4 second attempts"], kinds.get("5 third and later", ["", "0"])
+    assert int(second[1]) + int(later[1]) == len(again)
+    means = {row[0]: float(row[1]) for row in answers[15]}
+    for which, is_again in (("first", False), ("retakes", True)):
         scores = [
             attempt["correct"] / attempt["total"]
             for attempt in attempts
             if attempt["total"] is not None and (attempt["keen_id"] in again) == is_again
         ]
-        mean = 100 * sum(scores) / len(scores)
-        assert float(answers[12][0][cell]) == pytest.approx(mean, abs=0.051)
+        assert means[which] == pytest.approx(100 * sum(scores) / len(scores), abs=0.0051)

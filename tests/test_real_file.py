@@ -3,7 +3,7 @@
 import collections
 import json
 
-from oracle import OPTION_KEY, QUESTION_KEY, by, moment, sat_again, without
+from oracle import OPTION_KEY, QUESTION_KEY, by, moment, retakes, without
 
 COUNTS = "total correct incorrect incomplete unanswered submitted all_correct".split()
 FLAGS = "user_result user_correct user_incomplete user_submitted".split()
@@ -107,9 +107,7 @@ def form(path):
     )
     once = {m["keen_id"]: m for m in messages}.values()
     times = ("started_at", "keen_timestamp")
-    share["sat again within a minute"] = len(
-        sat_again([m | {name: moment(m[name]) for name in times} for m in once])
-    )
+    share["retakes"] = len(retakes([m | {name: moment(m[name]) for name in times} for m in once]))
     questions = {(m["exam_name"], q["id"]) for m in messages for q in m["sequences"]["questions"]}
     share["question ids"] = len({question_id for _, question_id in questions})
     share["questions by exam and id"] = len(questions)

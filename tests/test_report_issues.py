@@ -165,7 +165,7 @@ def test_missing_and_empty_values(messages, attempts):
     says(
         f"{len(without)} attempts without counts, {len(open_ones)} questions without result, "
         f"{certified.count(None)} attempts without `certification`",
-        f"The last: {sum(of[0] for of in nulls.values())} exams never have it",
+        f"`certification`: {sum(of[0] for of in nulls.values())} exams never have it",
         f"{filled} % as mean score, when a missing share of right answers becomes -99",
         f"{certified.count('true')} attempts certify",
         "`max_attempts` and `attempt` are always 1; `keen_created_at` equals `keen_timestamp`",

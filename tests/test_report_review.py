@@ -46,6 +46,10 @@ class Question:
     def most_right(self):
         return max(self.chosen[option] for option in self.right)
 
+    @property
+    def least_right(self):
+        return min(self.chosen[option] for option in self.right)
+
     def wrong(self):
         """Returns {wrong option: how often it was chosen}."""
         return {option: self.chosen[option] for option in self.options - self.right}
@@ -125,6 +129,7 @@ def the_review(questions):
             "percent_right": percent(q.results),
             "wrong_chosen": wrong,
             "right_chosen": q.most_right,
+            "least_right": q.least_right,
             "discrimination": rounded(r, 2),
             "low": rounded(low, 2),
             "high": rounded(high, 2),
@@ -143,20 +148,21 @@ def test_questions_to_review(review, questions):
         f"{len(review)} of {of} questions with enough first attempts",
         f"Begin with *{clear['exam_name']}*, question `{clear['question']}`: "
         f"{clear['wrong_chosen']} people chose one wrong option, {clear['right_chosen']} the "
-        "right one; then with two questions of *Mastering Git* "
+        "right one. Then come two questions of *Mastering Git* "
         f"(`{gits[0]['question']}`, `{gits[1]['question']}`)",
         f"At least 30 results, which {of} questions have",
         f"`{clear['question']}` is the clearest: {clear['wrong_chosen']} people chose the wrong "
         f"option, {clear['right_chosen']} the right one",
         f"**Answer.** {len(review)} questions.",
-        f"options are right (`{hard['question']}`), a question is hard because few check them all",
+        f"In `{hard['question']}` one of the right options was chosen by only "
+        f"{hard['least_right']} of {hard['results']} people",
         f"Let an author read these {len(review)} questions",
-        f"{len(review)} of {of} questions need a review; in "
+        f"{len(review)} of {of} questions show a sign of a fault; in "
         f"{sum(row['wrong_chosen'] > row['right_chosen'] for row in review)} of them more people",
     )
     assert len(gits) == 2 and all("wrong option ahead" in row["why"] for row in (clear, *gits))
     (several,) = (q for (_, key), q in questions.items() if key.startswith(hard["question"]))
-    assert len(several.right) > 1 and hard["why"] == "hard"
+    assert len(several.right) > 1 and several.answered == hard["results"]
 
 
 def test_wrong_options(questions, wrong):
@@ -190,7 +196,7 @@ def test_how_much_is_chance(wrong):
         f"{by_chance(times, right):.4f}, {by_chance(times, right, len(of)):.2f}"
     )
     expected = [by_chance(times, right, len(of)) for times, right, *_ in ahead]
-    says("Only the clearest is unlikely to be chance")
+    says(f"at least {times} of these people", "only the clearest stands out from chance")
     assert expected[0] < 0.1 and min(expected[1:]) > 0.5
 
 
@@ -198,7 +204,7 @@ def test_wrong_options_with_retakes(attempts):
     _, ahead = wrong_options(questions_of(attempts))
     most = max(times - right for times, right, *_ in ahead)
     says(
-        f"with retakes included only {len(ahead)} wrong options are ahead, by {most} answer at most"
+        f"all this disappears: only {len(ahead)} wrong options are ahead, by {most} answer at most"
     )
 
 
@@ -220,7 +226,7 @@ def test_the_hardest_question(questions):
 
 
 def test_the_question_that_discriminates_least(questions):
-    often = {key: q for key, q in questions.items() if len(q.rests) >= 50}
+    often = {key: q for key, q in questions.items() if len(q.rests) >= 30}
     name, key = min(often, key=lambda each: often[each].discrimination())
     r, low, high = (rounded(number, 2) for number in often[name, key].discrimination())
     right = [is_right for is_right, _ in often[name, key].rests]
@@ -235,7 +241,5 @@ def test_the_question_that_discriminates_least(questions):
             "high": high,
         }
     ]
-    says(
-        f"One of {name} has {r}, with {low} to {high} as its interval; it can be slightly positive"
-    )
-    assert low < r < 0 < high
+    says(f"One of {name} has {r} ({low} to {high}): weaker people answer it better")
+    assert r < high < 0

@@ -68,9 +68,10 @@ def test_reliability(trust, first):
     best, second, third = reliable
     how_many = WORDS[len(reliable)]
     says(
-        f"Of the {len(trust)} exams with at least 50 first attempts, {how_many} have an estimated "
-        "reliability of the usual 0.7 or more, and their intervals begin below it. Even there, "
-        f"one score is uncertain by ±{min(margins[:3])} to "
+        f"Of the {len(trust)} exams with at least 50 first attempts, {how_many} reach the usual "
+        "reliability of 0.7, none of them for certain: the intervals begin at "
+        f"{min(row['low'] for row in reliable)} to {max(row['low'] for row in reliable)}. Even "
+        f"there, one score is uncertain by ±{min(margins[:3])} to "
         f"±{max(margins[:3])} points of 100, because these exams have four to seven questions",
         f"{how_many.title()} exams reach 0.7: {best['exam_name']} ({best['kr20']}, 95 % interval "
         f"{best['low']} to {best['high']}), {second['exam_name']} ({second['kr20']}) and "
@@ -112,29 +113,32 @@ def test_fast_attempts(first):
 
 
 def test_places(first):
-    expected = []
-    for count in (4, 5, 7):
-        attempts = [list(right_answers(a).values()) for a in first if len(a.questions) == count]
-        for place, right in enumerate(zip(*attempts, strict=True)):
+    by_count, expected = grouped((len(a.questions), right_answers(a)) for a in first), []
+    for count, attempts in sorted(by_count.items()):
+        answered = [list(each.values()) for each in attempts if len(each) == count]
+        places = list(zip(*answered, strict=True))
+        if len(answered) >= 100:
+            margins = [196 * statistics.stdev(right) / len(right) ** 0.5 for right in places]
+            shares = [percent(right) for right in places]
             expected.append(
                 {
-                    "question_count": count,
-                    "question_position": place,
-                    "results": len(right),
-                    "percent_right": percent(right),
-                    "margin": rounded(196 * statistics.stdev(right) / len(right) ** 0.5),
+                    "questions": count,
+                    "first_attempts": len(answered),
+                    "percent_right_by_place": "  ".join(f"{share:.1f}" for share in shares),
+                    "last_place": shares[-1],
+                    "margin": rounded(max(margins)),
                 }
             )
-    assert answers("AS percent_right,\n       round(196") == expected
-    *_, last = expected
+            if count < 7:
+                assert max(shares) - min(shares) < max(margins)
+    assert answers("AS percent_right_by_place") == expected
     says(
-        "the shares can be compared, and they differ by less than their margins",
-        "means less than about 4 points",
-        f"({last['percent_right']} ± {last['margin']} %): worth another look, but one of "
-        f"{len(expected)} places",
+        "no visible effect in exams of three, four and five questions",
+        "they differ by less than the margins",
+        f"In exams of seven questions the last place does worse ({expected[-1]['last_place']} %)",
+        f"one of {sum(row['questions'] for row in expected)} places looked at",
+        "means less than about 5 points in exams of four and five questions",
     )
-    by_count = grouped((row["question_count"], row) for row in expected)
-    assert min(by_count[7], key=lambda row: row["percent_right"]) == last
-    for rows in (by_count[4], by_count[5]):
-        shares, margins = ([row[of] for row in rows] for of in ("percent_right", "margin"))
-        assert max(shares) - min(shares) < min(margins) and 3 < max(margins) < 4
+    assert [row["questions"] for row in expected] == [3, 4, 5, 7]
+    # The difference of two places has 1.4 times the margin of one.
+    assert all(4.5 < 2**0.5 * row["margin"] < 5.5 for row in expected[1:3])
