@@ -83,10 +83,10 @@ def gain_by_retake(answer):
         scores.set_yticks(range(len(rows)), names)
         scores.invert_yaxis()
         scores.set(
-            xlabel="mean score before (○), at the retake (●; bar: 95 % of the gain)",
+            xlabel="mean score before (○),\nat the retake (●; bar: 95 % of the gain)",
             ylabel="score before",
         )
-        shares.set(xlabel="percent better (dark), equal (light), worse (hatched)", xlim=(0, 100))
+        shares.set(xlabel="percent better (dark),\nequal (light), worse (hatched)", xlim=(0, 100))
 
 
 def exams_taken(answer):
@@ -130,10 +130,8 @@ def questions_to_review(answer):
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         axes.invert_yaxis()
         most = max((max(row.wrong_chosen, row.right_chosen) for row in rows), default=1)
-        label = (
-            "people who chose the most attractive wrong option (dark) and right option (hatched)"
-        )
-        axes.set(xlabel=label, xlim=(0, 1.5 * most))
+        label = "people, for the most chosen wrong option (dark), right option (hatched)"
+        axes.set(xlabel=label, xlim=(0, 1.65 * most))
 
 
 def time_taken(answer):
