@@ -20,5 +20,6 @@ os.dup2(kcat.stdout.fileno(), 0)  # DuckDB reads /dev/stdin
 duckdb.sql("SET memory_limit = '1GB'; SET preserve_insertion_order = false")
 duckdb.sql(f"""
     COPY (FROM read_json('/dev/stdin', format = 'newline_delimited'))
-    TO '{os.environ["RUN_DIR"]}/{os.environ["TOPIC"]}-floor.parquet' (FORMAT parquet, ROW_GROUP_SIZE 8192)""")
+    TO '{os.environ["RUN_DIR"]}/{os.environ["TOPIC"]}-floor.parquet'
+    (FORMAT parquet, ROW_GROUP_SIZE 8192)""")
 sys.exit(kcat.wait())

@@ -45,7 +45,7 @@ VARIES = [
     (r"(?m)^[\d.]+( [KMG])? +[\d.]+( [KMG])? +(?=/)", "SIZE "),  # hadoop fs -du
     (r"\bpart-(\d{5}-)?[0-9a-f-]{36}(-c000)?", "PART"),
     (r"\blocal-\d{13}\b", "APPLICATION"),
-    (r"\(health: starting\)", "(healthy)"),  # a container's first probe is still to come
+    (r"->\d+/tcp", "->PORT/tcp"),  # the DataNode's follows HDFS's, inside the container too
     (r"(?m)^Using Python version .*$|^Python 3\.\d+.*$|^Spark context Web UI .*\n", "PYTHON"),
 ]
 
