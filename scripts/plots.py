@@ -112,7 +112,7 @@ def exams_taken(answer):
 
 def questions_to_review(answer):
     rows = answer("08")
-    ahead = sum(row.wrong_chosen > row.right_chosen for row in rows)
+    ahead = sum("wrong option ahead" in row.why for row in rows)
     title = (
         f"{len(rows)} of {rows[0].of_questions} questions show a sign of a fault; in {ahead} of "
         "them more people chose one wrong option than any right one (first attempts)"
@@ -120,16 +120,18 @@ def questions_to_review(answer):
         else "No question shows a sign of a fault (first attempts)"
     )
     with draw("questions_to_review", title, (9, 1.6 + 0.46 * len(rows))) as axes:
+        most = 1
         for place, row in enumerate(rows):
-            axes.barh(place - 0.2, row.wrong_chosen, 0.36, color=DARK)
-            axes.barh(place + 0.2, row.right_chosen, 0.36, **HATCHED)
-            at = max(row.wrong_chosen, row.right_chosen) + 1
+            # NULL: the question has no wrong, or no right, option.
+            wrong, right = row.wrong_chosen or 0, row.right_chosen or 0
+            axes.barh(place - 0.2, wrong, 0.36, color=DARK)
+            axes.barh(place + 0.2, right, 0.36, **HATCHED)
             words = f"{row.percent_right} % right: {row.why}"
-            axes.annotate(words, (at, place), va="center", fontsize=8)
+            axes.annotate(words, (max(wrong, right) + 1, place), va="center", fontsize=8)
+            most = max(most, wrong, right)
         names = [f"{short(row.exam_name, 60)}\n{row.question}" for row in rows]
         axes.set_yticks(range(len(rows)), names, fontsize=8)
         axes.invert_yaxis()
-        most = max((max(row.wrong_chosen, row.right_chosen) for row in rows), default=1)
         label = "people, for the most chosen wrong option (dark), right option (hatched)"
         axes.set(xlabel=label, xlim=(0, 1.65 * most))
 
