@@ -61,7 +61,7 @@ def what_counts(text):
 
 
 def copy_of_the_project(folder):
-    """Copies the files that git knows, as they are now. Packages, jars and data are linked."""
+    """Copies the files that git knows, as they are now. Packages and jars are linked."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

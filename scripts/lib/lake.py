@@ -22,10 +22,10 @@ import message
 import table_files
 from errors import Failure
 
-# Table properties of the ledger. EXPIRED, never landed: JSON of {partition: [[from, to], …]}
+# Table properties of the ledger. EXPIRED: offsets never landed, JSON {partition: [[from, to], …]}
 TOPIC_ID = "kafka.topic.id"
 EXPIRED = "kafka.expired"
-# Orphaned child rows stay so long: whoever has opened `attempts` has opened its children by then.
+# Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
 GRACE_PERIOD_S = 10
 # When space is free again, the NameNode leaves safe mode by itself (hdfs-site.xml: within 1 s).
 SAFE_MODE_ENDS_WITHIN_S = 10

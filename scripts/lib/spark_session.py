@@ -98,9 +98,10 @@ def cause(error: BaseException) -> str:
 
 
 def registration() -> list[str]:
-    """SQL statements that register the feed's tables in the current database, named as the topic.
+    """SQL statements that register the feed's tables in a database with the topic's name.
 
-    And the view attempt_order, the last one. Failure when the feed has no tables.
+    The first creates the database, the last but one makes it the current one, the last creates the
+    view attempt_order. Failure when the feed has no tables.
     """
     if lake.open_table("messages") is None:
         raise errors.Failure(

@@ -84,17 +84,19 @@ def parts(template: str) -> Iterator[str | Block]:
 def write(template: str, run: Callable[[Block], str]) -> str:
     """The page: run(block) returns a block's output. LookupError, AttributeError or ValueError when
     the prose quotes what nothing showed."""
-    page, facts = [], {}
-    for part in parts(template):
-        if isinstance(part, str):
-            page.append(part)
-            continue
-        output = run(part)
-        facts[part.name] = Answer(output)
-        shown = f"```{part.language}\n{part.code}\n```\n"
-        page.append(Block("", None, shown + (f"```text\n{output}\n```\n" if output else "")))
-    # The prose at the top quotes outputs from further down.
-    return "".join(part.code if isinstance(part, Block) else _quoted(part, facts) for part in page)
+    # All runs first: the prose at the top quotes outputs from further down.
+    ran = [(part, run(part) if isinstance(part, Block) else "") for part in parts(template)]
+    facts = {part.name: Answer(output) for part, output in ran if isinstance(part, Block)}
+    return "".join(
+        _block(part, output) if isinstance(part, Block) else _quoted(part, facts)
+        for part, output in ran
+    )
+
+
+def _block(block: Block, output: str) -> str:
+    """The commands and their output, as the page shows them."""
+    shown = f"```{block.language}\n{block.code}\n```\n"
+    return shown + (f"```text\n{output}\n```\n" if output else "")
 
 
 def _quoted(prose: str, facts: dict) -> str:
