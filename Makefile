@@ -54,6 +54,8 @@ STACK ?= local
 CLUSTER ?=
 # A folder with client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf, as services with passwords and certificates need them (STACK=cluster).
 CLIENT_CONF ?=
+# A query through `make serve` that runs longer than so many seconds is stopped. The slowest one in queries/ takes less than 5.
+QUERY_LIMIT_S ?= 900
 # Kafka's bootstrap servers; 29092 is the port of the course's compose file.
 KAFKA ?= 127.0.0.1:29092
 # The file system; 8020 is the NameNode's usual port, and the course's.
@@ -65,7 +67,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -152,6 +154,11 @@ check-dictionary: setup ## do the JSON Schema and the data dictionary agree with
 .PHONY: check-submission
 check-submission: setup ## is everything there that the assignment asks for?
 	$(ENV) python scripts/check_submission.py
+
+##@ Access for others
+.PHONY: serve
+serve: ensure-up ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
+	$(ENV) python scripts/serve.py
 
 ##@ Looking after the tables
 .PHONY: reprocess

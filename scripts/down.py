@@ -20,7 +20,9 @@ def main():
         return
     with servers.one_at_a_time():
         running = [
-            (service, process) for service in servers.services() if (process := service.process())
+            (service, process)
+            for service in [servers.spark_server(), *servers.services()]
+            if (process := service.process())
         ]
         if not running:
             print(f"nothing of the stack in {config.RUN_DIR} is running")

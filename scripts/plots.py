@@ -16,7 +16,6 @@ import matplotlib.pyplot as plt
 
 import config
 import errors
-import lake
 import questions
 import spark_session
 from printable import printable
@@ -156,9 +155,7 @@ def time_taken(answer):
 
 
 def main():
-    spark_session.registration()  # fails early when nothing was landed yet
-    spark = spark_session.get("plots", sum(lake.landed_offsets().values()))
-    spark_session.create_views(spark)
+    spark = spark_session.for_reading("plots")
 
     def answer(number):
         (path,) = glob.glob(f"queries/{number}_*.sql")

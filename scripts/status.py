@@ -20,9 +20,13 @@ def main():
     if config.STACK == "local":
         print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
         total = 0
-        for service in servers.services():
-            process = service.process()
-            memory = process.memory_info().rss if process else 0
+        for service in [*servers.services(), servers.spark_server()]:
+            process, memory = service.process(), 0
+            if process is None and service.name == "serve":
+                continue
+            if process:
+                whole = [process, *process.children(recursive=True)]
+                memory = sum(each.memory_info().rss for each in whole)
             total += memory
             print(
                 f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} "

@@ -20,9 +20,8 @@ import storage
 from errors import Failure
 
 
-def start(quiet, names):
-    """Starts the local servers of these names (all when empty) that do not run yet."""
-    stack = [service for service in servers.services() if not names or service.name in names]
+def start(stack, quiet=False):
+    """Starts those of the servers in `stack` that do not run yet. quiet: prints nothing else."""
     # The lock comes first: a server that another make up has just started listens before it works.
     with servers.one_at_a_time():
         # Called by every target: returns early when the stack is healthy.
@@ -107,4 +106,8 @@ if __name__ == "__main__":
     )
     arguments = parser.parse_args()
     with errors.report_failures():
-        (start if config.STACK == "local" else probe)(arguments.quiet, arguments.servers)
+        if config.STACK == "local":
+            names = arguments.servers or [service.name for service in servers.services()]
+            start([each for each in servers.services() if each.name in names], arguments.quiet)
+        else:
+            probe(arguments.quiet, arguments.servers)

@@ -51,7 +51,7 @@ check SYNTHETIC '^([1-9][0-9]{0,8})?$' 'a whole number, 1 to 999999999'
 check SEED '^[0-9]{1,9}$' 'a whole number'
 check PARTITIONS "$whole" 'a whole number from 1'
 check REPLICATION "$whole" 'a whole number from 1'
-for name in KILLS MESSAGES RUNS; do check "$name" "$whole" 'a whole number from 1'; done
+for name in KILLS MESSAGES RUNS QUERY_LIMIT_S; do check "$name" "$whole" 'a whole number from 1'; done
 check BASELINE '^([A-Za-z0-9][A-Za-z0-9._/-]{0,99})?$' 'a git commit, branch or tag'
 for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER; do check "$name" "$flag" '1 or nothing'; done
 port=':[1-9][0-9]{0,4}' host='[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?'
@@ -119,11 +119,15 @@ if [ "$STACK" != cluster ]; then
   export CONTROLLER_PORT=$((KAFKA_PORT + 1)) NAMENODE_HTTP_PORT=$((HDFS_PORT + 1))
   export DATANODE_PORT=$((HDFS_PORT + 2)) DATANODE_HTTP_PORT=$((HDFS_PORT + 3))
   export DATANODE_IPC_PORT=$((HDFS_PORT + 4))
-  for port in "$CONTROLLER_PORT" "$DATANODE_IPC_PORT"; do
+  # The server of make serve: the usual ports of Spark Connect and of HiveServer2.
+  [ "$HDFS_PORT" = 8020 ] || export CONNECT_PORT=$((HDFS_PORT + 5)) JDBC_PORT=$((HDFS_PORT + 6))
+  for port in "$CONTROLLER_PORT" "$DATANODE_IPC_PORT" "${JDBC_PORT:-1}"; do
     [ "$port" -le 65535 ] || die 2 "port $port does not exist" \
       "KAFKA and HDFS name a port, and the ports after it are used too" "choose lower ones"
   done
 fi
+export CONNECT_PORT=${CONNECT_PORT:-15002} JDBC_PORT=${JDBC_PORT:-10000}
+export SERVE_BIND=${SERVE_BIND:-127.0.0.1}
 case $STACK in
   local) # processes of this machine, reachable from nowhere else
     STACK_KNOBS=''

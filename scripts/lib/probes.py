@@ -84,6 +84,17 @@ def write_read_delete(path: str) -> None:
     hdfs().delete(path)
 
 
+def probe_spark_server() -> None:
+    """Asks the server of make serve for the sum of one and one."""
+    import connect  # it imports this module, and PySpark
+
+    spark = connect.session()
+    try:
+        assert spark.sql("SELECT 1 + 1").collect()[0][0] == 2
+    finally:
+        spark.stop()
+
+
 def probe_hdfs() -> None:
     """Writes, reads and deletes a file in the warehouse, with the same rights as landing."""
     host, _, port = os.environ["HDFS"].removeprefix("hdfs://").partition(":")

@@ -1,5 +1,7 @@
-# Runs at the start of `make pyspark`: registers the feed's tables in the shell's session.
+# Runs at the start of `make pyspark`: the feed's tables are then in the shell's session.
 def _register() -> None:
+    from pyspark.sql.utils import is_remote
+
     import config
     import errors
     import message
@@ -7,7 +9,10 @@ def _register() -> None:
 
     try:
         # PySpark's shell defines `spark`.
-        spark_session.register(spark)  # type: ignore[name-defined]  # noqa: F821
+        if is_remote():  # the server of make serve knows all feeds
+            spark.sql(f"USE {config.TOPIC}")  # type: ignore[name-defined]  # noqa: F821
+        else:
+            spark_session.register(spark)  # type: ignore[name-defined]  # noqa: F821
         tables = ", ".join(f"{config.TOPIC}.{name}" for name in sorted(message.TABLES))
         print(f"the tables of feed {config.TOPIC}: {tables}")
     except errors.Failure as failure:

@@ -151,7 +151,7 @@ class Service:
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
-            "mend what the log says, then: make up",
+            f"mend what the log says, then: make {'serve' if self.name == 'serve' else 'up'}",
         )
 
 
@@ -215,6 +215,18 @@ def services() -> list[Service]:
         Service("namenode", hdfs, namenode_ports, *run["namenode"], probes.probe_namenode),
         Service("datanode", datanode, datanode_ports, *run["datanode"], probes.probe_datanode),
     ]
+
+
+def spark_server() -> Service:
+    """The server of make serve, which is not part of the stack of make up."""
+    ports = {
+        int(config.CONNECT_PORT): "Spark Connect (derived from HDFS)",
+        int(config.JDBC_PORT): "JDBC (derived from HDFS)",
+    }
+    script = os.path.join(config.ROOT, "scripts/lib/spark_server.py")
+    command = [os.path.join(config.ROOT, "scripts/lib/env.sh"), "python", script, config.RUN_DIR]
+    address = f"127.0.0.1:{config.CONNECT_PORT}, :{config.JDBC_PORT}"
+    return Service("serve", address, ports, command, "", probes.probe_spark_server)
 
 
 @contextlib.contextmanager

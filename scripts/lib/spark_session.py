@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 import config
+import connect
 import errors
 import lake
 import message
@@ -66,6 +67,25 @@ def get(name: str, messages: int) -> SparkSession:
         return SparkSession.builder.appName(name).getOrCreate()
 
 
+def for_reading(name: str) -> SparkSession:
+    """A session with the feed's tables and the view attempt_order in its current database.
+
+    It is one on the server of make serve when that runs, and this process has no Spark yet.
+    Failure when the feed has no tables.
+    """
+    check_landed()
+    messages = sum(lake.landed_offsets().values())
+    if SparkContext._gateway is None:
+        quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
+        settings = {name: value for name, value in quick.items() if name.startswith("spark.sql.")}
+        spark = connect.session_of_feed(settings)
+        if spark is not None:
+            return spark
+    spark = get(name, messages)
+    create_views(spark)
+    return spark
+
+
 def for_landing(name: str, messages: int = 0) -> SparkSession:
     """get(), prepared for batch.write_files.
 
@@ -97,39 +117,43 @@ def cause(error: BaseException) -> str:
     return errors.cause(error)
 
 
-def registration() -> list[str]:
-    """SQL statements that register the feed's tables in a database with the topic's name.
-
-    The first creates the database, the last but one makes it the current one, the last creates the
-    view attempt_order. Failure when the feed has no tables.
-    """
+def check_landed() -> None:
+    """Failure when the feed has no tables."""
     if lake.open_table("messages") is None:
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} yet",
             f"looked in {lake.table_path('')}",
             f"land the feed first: make land TOPIC={config.TOPIC}; or everything: make all",
         )
+
+
+def registration(feed: str, view: str = "TEMPORARY VIEW") -> list[str]:
+    """SQL statements that register a feed's tables in a database of its name.
+
+    The first creates the database, the last but one makes it the current one, the last creates the
+    view attempt_order.
+    """
     tables = [
-        f"CREATE TABLE IF NOT EXISTS {config.TOPIC}.{table} "
-        f"USING delta LOCATION '{lake.table_path(table)}'"
+        f"CREATE TABLE IF NOT EXISTS {feed}.{table} "
+        f"USING delta LOCATION '{lake.table_path(table, feed)}'"
         for table in sorted(message.TABLES)
     ]
+    create = questions.statement(pathlib.Path(__file__).with_name("attempt_order.sql").read_text())
     return [
-        f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}",
+        f"CREATE DATABASE IF NOT EXISTS {feed}",
         *tables,
-        f"USE {config.TOPIC}",
-        attempt_order(),
+        f"USE {feed}",
+        create.replace("TEMPORARY VIEW", view),
     ]
-
-
-def attempt_order() -> str:
-    """The statement that creates the view attempt_order, without its comment."""
-    return questions.statement(pathlib.Path(__file__).with_name("attempt_order.sql").read_text())
 
 
 def register(spark: SparkSession) -> None:
-    """Registers the feed's tables and the view attempt_order; their database is the current one."""
-    for statement in registration():
+    """Registers the feed's tables and the view attempt_order; their database is the current one.
+
+    Failure when the feed has no tables.
+    """
+    check_landed()
+    for statement in registration(config.TOPIC):
         spark.sql(statement)
 
 
@@ -140,7 +164,7 @@ def create_views(spark: SparkSession) -> None:
     that Delta takes to start in a new session. register() is used instead when a table needs a
     newer reader (deletion vectors, column mapping). `attempts` is opened before its children.
     """
-    create, *_, use, attempt_order = registration()
+    create, *_, use, attempt_order = registration(config.TOPIC)
     opened = {
         name: lake.open_table(name) for name in ("attempts", "questions", "options", "messages")
     }
@@ -162,4 +186,5 @@ def create_views(spark: SparkSession) -> None:
 
 if __name__ == "__main__":
     with errors.report_failures():
-        print(";\n".join(registration()) + ";")
+        check_landed()
+        print(";\n".join(registration(config.TOPIC)) + ";")

@@ -1,0 +1,180 @@
+"""The server of `make serve`: one Spark process that answers queries on every landed feed.
+
+It has two doors: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database with
+its four tables and the view attempt_order. Feeds appear, and disappear, within LOOK_EVERY_S.
+
+Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
+would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
+files of this machine.
+
+serve.py starts it, as a service of docker-compose.yml does:
+    scripts/lib/env.sh python scripts/lib/spark_server.py RUN_DIR
+"""
+
+import os
+import pathlib
+import time
+
+from py4j.java_gateway import JavaObject
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+import config
+import connect
+import errors
+import lake
+import message
+import spark_session
+
+READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
+LOOK_EVERY_S = 1
+SETTINGS = {
+    "spark.app.name": "serve",
+    "spark.connect.grpc.binding.address": config.SERVE_BIND,
+    "spark.connect.grpc.binding.port": config.CONNECT_PORT,
+    "spark.connect.grpc.interceptor.classes": "ReadOnly$Requests",
+    # Otherwise the interceptor would not see what is in a plan, or in a client's local data.
+    "spark.connect.session.planCompression.threshold": "-1",
+    "spark.sql.session.localRelationCacheThreshold": str(64 * 2**20),
+    # Databases are entries of the catalogue in memory; this folder stays empty.
+    "spark.sql.warehouse.dir": f"file:{os.environ.get('SPARK_LOCAL_DIRS', '/tmp')}",
+    # A client sees what was wrong, not where in Spark's code.
+    "spark.sql.connect.serverStacktrace.enabled": "false",
+    # Queries share the cores, the long ones and the short ones.
+    "spark.scheduler.mode": "FAIR",
+    "spark.scheduler.allocation.file": f"file:{config.ROOT}/conf/spark/fairscheduler.xml",
+    # An answer, or a task, that does not fit into the memory ends with an error. By default such a
+    # task ends the process.
+    "spark.driver.maxResultSize": "256m",
+    "spark.executor.killOnFatalError.depth": "0",
+    # Over JDBC rows leave partition by partition, not all at once.
+    "spark.sql.thriftServer.incrementalCollect": "true",
+}
+JAVA_OPTIONS = "-XX:+UseSerialGC -XX:MaxHeapFreeRatio=40"  # a free heap goes back to the system
+JDBC = {
+    "hive.server2.authentication": "CUSTOM",
+    "hive.server2.custom.authentication.class": "ReadOnly$Password",
+    "hive.server2.thrift.bind.host": config.SERVE_BIND,
+    "hive.server2.thrift.port": config.JDBC_PORT,
+}
+# They call any static function of Java.
+REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
+
+
+def start_spark() -> SparkSession:
+    """The session that registers the feeds. Clients get sessions of their own, made from it."""
+    os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = connect.token()
+    # As a property: HiveServer2 would take the variable for somebody to act on behalf of.
+    user = os.environ.pop("HADOOP_USER_NAME", READER)
+    os.environ["PYSPARK_PYTHON"] = "/bin/false"  # no Python function of a client ever runs here
+    conf = SparkConf(loadDefaults=False).setAll(list(SETTINGS.items()))
+    conf.set("spark.driver.defaultJavaOptions", f"{JAVA_OPTIONS} -DHADOOP_USER_NAME={user}")
+    if config.SPARK_MASTER.startswith("local"):
+        # More tasks than cores: long ones leave room for others.
+        conf.set("spark.master", f"local[{4 * (os.cpu_count() or 1)}]")
+    SparkContext._ensure_initialized(gateway=launch_gateway(conf))
+    return SparkSession.builder.getOrCreate()
+
+
+def open_doors(spark: SparkSession) -> None:
+    """Lets clients in, by Spark Connect and by JDBC. What they may do is in ReadOnly.java."""
+    jvm = spark._jvm
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
+    # Where both servers look for the classes that the settings name.
+    jvm.Thread.currentThread().setContextClassLoader(compiler.getClassLoader())
+    check = instance(spark, "ReadOnly", f"{config.HDFS}{config.WAREHOUSE}/")
+    # This session has its rules already: it may register feeds.
+    spark._jsparkSession.sessionState().analyzer()
+    spark._jsparkSession.extensions().injectCheckRule(check)
+    catalyst = jvm.org.apache.spark.sql.catalyst
+    for name in REFUSED_FUNCTIONS:
+        function = catalyst.FunctionIdentifier(name)
+        assert catalyst.analysis.FunctionRegistry.builtin().dropFunction(function)
+    jvm.org.apache.spark.sql.connect.service.SparkConnectService.start(spark._jsc.sc())
+    for name, value in JDBC.items():
+        jvm.System.setProperty(name, value)
+    thriftserver = jvm.org.apache.spark.sql.hive.thriftserver
+    thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())
+
+
+def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
+    """A new object of a class that only this thread's class loader knows."""
+    jvm, gateway = spark._jvm, SparkContext._gateway
+    types, arguments = gateway.new_array(jvm.Class, 1), gateway.new_array(jvm.Object, 1)
+    types[0], arguments[0] = jvm.Class.forName("java.lang.String"), argument
+    loader = jvm.Thread.currentThread().getContextClassLoader()
+    return loader.loadClass(name).getConstructor(types).newInstance(arguments)
+
+
+def landed_feeds() -> set[str]:
+    """The names of the feeds whose four tables are there."""
+    folders = (file.path.rsplit("/", 1)[-1] for file in lake.hdfs().list_status(config.WAREHOUSE))
+    return {
+        feed
+        for feed in folders
+        if all(
+            lake.exists(f"{config.WAREHOUSE}/{feed}/{table}/_delta_log") for table in message.TABLES
+        )
+    }
+
+
+class Feeds:
+    """Holds the databases of the catalogue to the feeds that are landed."""
+
+    def __init__(self, spark: SparkSession):
+        self.spark = spark
+        self.known: set[str] = set()
+
+    def update(self) -> None:
+        landed = landed_feeds()
+        for feed in landed - self.known:
+            for statement in spark_session.registration(feed, "VIEW"):
+                self.spark.sql(statement)
+        for feed in self.known - landed:
+            self.spark.sql(f"DROP DATABASE {feed} CASCADE")  # of the catalogue, not of HDFS
+            self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+        self.known = landed
+
+
+class Limit:
+    """Stops the jobs of queries that run longer than QUERY_LIMIT_S."""
+
+    def __init__(self, spark: SparkSession):
+        self.context = spark.sparkContext
+        self.since: dict[str, float] = {}  # by query: when it was first seen
+
+    def enforce(self) -> None:
+        now, limit_s = time.monotonic(), int(config.QUERY_LIMIT_S)
+        running = {}
+        for job in self.context.statusTracker().getActiveJobsIds():
+            of_job = self.context._jsc.sc().statusStore().job(job)
+            query = of_job.jobGroup().toString() + of_job.jobTags().toString()
+            running[query] = self.since.get(query, now)
+            if now - running[query] > limit_s:
+                self.context._jsc.sc().cancelJob(
+                    job, f"it ran longer than QUERY_LIMIT_S={limit_s} seconds"
+                )
+        self.since = running
+
+
+def main() -> None:
+    os.nice(5)  # landing goes first
+    spark = start_spark()
+    feeds, limit = Feeds(spark), Limit(spark)
+    feeds.update()
+    open_doors(spark)
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            limit.enforce()
+            feeds.update()
+        except Exception:  # HDFS does not answer, say: clients are told so, and it may come back
+            if SparkContext._gateway.proc.poll() is not None:
+                raise
+            errors.log_trace()
+
+
+if __name__ == "__main__":
+    main()
