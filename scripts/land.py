@@ -169,8 +169,10 @@ def stream(spark, tables, landed, ends, report):
     """Lands the records from `landed` to before `ends`. Calls report(Batch) after each batch."""
     new = sum(end - landed.get(partition, 0) for partition, end in ends.items())
     # Batches of even size. Spark divides a batch among the partitions and rounds each share, so
-    # one record more per partition avoids a tiny last batch.
-    batch_size = math.ceil(new / max(1, math.ceil(new / MESSAGES_A_BATCH))) + len(ends)
+    # one record more per partition avoids a tiny last batch. A single batch takes what has arrived
+    # since `ends` was read, too.
+    batches = math.ceil(new / MESSAGES_A_BATCH)
+    batch_size = math.ceil(new / batches) + len(ends) if batches > 1 else MESSAGES_A_BATCH
     # With minPartitions all cores read a topic of one partition, too.
     tasks = max(1, min(spark.sparkContext.defaultParallelism, new // MESSAGES_A_TASK))
     # Spark uses startingOffsets only for a new checkpoint. -2 means the earliest offset.

@@ -57,23 +57,15 @@ def print_feed(feed):
         print(f"{feed.topic:<24} {partition:>9} {end:>13,} {offset:>10,} {end - offset:>10,}")
     verdicts = ", ".join(f"{number:,} {status}" for status, number in feed.by_status().items())
     reasons = ", ".join(f"{number:,} {word}" for word, number in feed.by_reason().items())
-    lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s"
-    if feed.last_batch is None:
-        batch = "not known"
-    else:
+    batch = "not known"
+    if feed.last_batch is not None:
         when = datetime.datetime.fromtimestamp(feed.last_batch, datetime.timezone.utc)
         batch = f"{when:%Y-%m-%d %H:%M:%S} UTC, took {feed.last_seconds:.1f} s"
-    for name, text in (
-        ("messages", verdicts),
-        ("rejected", reasons),
-        ("lag", lag),
-        ("last batch", batch),
-    ):
+    lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s; last batch: {batch}"
+    for name, text in (("messages", verdicts), ("rejected", reasons), ("lag", lag)):
         if text:
-            label = f"    {name:<12}"
-            print(
-                textwrap.fill(printable(text), 99, initial_indent=label, subsequent_indent=" " * 16)
-            )
+            lines = textwrap.wrap(printable(text), 85)
+            print(f"    {name:<10}" + "\n              ".join(lines))
 
 
 if __name__ == "__main__":
