@@ -94,11 +94,9 @@ class Usage:
 def measure(command: list[str], folder: pathlib.Path, environment: dict) -> tuple[Run, int]:
     """Runs a command. Returns its Run and its exit code."""
     begin, ended, lines, result = time.monotonic(), threading.Event(), [], {}
-    where: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
-    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, text=True, errors="replace", **where, **output
-    )
+    how: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
+    how |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    child = subprocess.Popen(command, text=True, errors="replace", **how)
     _running().write_text(str(child.pid))
 
     def read():
@@ -159,9 +157,8 @@ class Side:
         # Without the settings of our env.sh, which an older baseline would take for its own.
         environment = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
         environment["HOME"] = os.environ.get("USER_HOME") or environment["HOME"]
-        path = os.environ["PATH"].split(":")
-        environment["PATH"] = ":".join(part for part in path if not part.startswith(str(root())))
-        environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
+        path = [part for part in os.environ["PATH"].split(":") if not part.startswith(str(root()))]
+        environment |= {"PATH": ":".join(path), "PYTHONUNBUFFERED": "1"}  # each line has its time
         return environment | self.knobs | {name: str(value) for name, value in knobs.items()}
 
     def run(self, command: list[str], **knobs) -> Run:
