@@ -35,6 +35,7 @@ import topics
 import writing
 
 POLL_S = 0.5
+PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets it
 METRICS_S = 10  # between two updates of the metrics while nothing is new
 FINISH_LIMIT_S = 20
 ATTEMPTS = 3  # of a landing that fails although the servers answer
@@ -151,6 +152,7 @@ def follow():
     """Polls and lands until it is stopped. Raises a Failure that waiting does not mend."""
     seen, failed, written, told = None, 0, 0, False
     while not stopping.is_set():
+        pause = POLL_S
         try:
             if seen is None and config.TOPIC not in topics.names():
                 if not told:
@@ -160,7 +162,7 @@ def follow():
                 ends = topics.log_ends()
                 if ends != seen:
                     land_once()
-                    seen, written = ends, 0
+                    seen, written, pause = ends, 0, PAUSE_S
                 if time.monotonic() > written + METRICS_S:
                     metrics.write()
                     written = time.monotonic()
@@ -175,7 +177,7 @@ def follow():
                 raise
             if not wait_for_servers(error):
                 return
-        stopping.wait(POLL_S)
+        stopping.wait(pause)
 
 
 def main():
