@@ -21,6 +21,7 @@ import signal
 import threading
 import time
 
+from kafka.errors import KafkaError
 from pyspark import SparkContext
 
 import config
@@ -122,9 +123,12 @@ def land_once():
 
     def report(batch):
         position.update({at: last + 1 for at, (_, last) in batch.spans.items()})
-        lag = sum(max(0, end - position.get(at, 0)) for at, end in topics.end_offsets().items())
+        lag = "not known"
+        with contextlib.suppress(KafkaError):  # the batch is committed
+            ends = topics.log_ends()
+            lag = f"{sum(max(0, end - position.get(at, 0)) for at, end in ends.items()):,}"
         counts = "".join(f"{batch.statuses[status]:>11,}" for status in STATUSES)
-        say(f"{batch.statuses.total():>9,}{counts}{batch.seconds:>9.1f}{lag:>11,}")
+        say(f"{batch.statuses.total():>9,}{counts}{batch.seconds:>9.1f}{lag:>11}")
         total.update(batch.statuses, batches=1)
 
     with writing.feed_lock(), landing:

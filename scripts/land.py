@@ -38,6 +38,7 @@ import table_files
 import topics
 import writing
 from landing import Landing
+from printable import printable
 from topic_check import check_topic
 
 # The driver keeps about 200 bytes per message of a batch, and an interrupted batch is repeated.
@@ -54,7 +55,11 @@ def main():
         else:
             total = sum(topics.end_offsets().values())
             print(f"nothing new: all {total:,} records of topic {config.TOPIC} are landed already")
-    metrics.write()
+    try:
+        metrics.write()
+    except Exception as error:  # what is landed is landed
+        errors.log_trace()
+        print(f"the metrics could not be written: {printable(errors.cause(error))}")
 
 
 def print_start(new, landed):
