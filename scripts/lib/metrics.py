@@ -4,6 +4,7 @@ make land and make follow write the file after each landing, make follow also wh
 Prometheus reads it by the textfile collector of its node exporter (--collector.textfile.directory).
 """
 
+import os
 from collections.abc import Iterator
 
 import config
@@ -18,7 +19,10 @@ def write() -> Feed:
     """Replaces the feed's file. Returns the state that it shows."""
     feed = feed_state.read(config.TOPIC, _counted)
     path = storage.run_dir("metrics", f"{config.TOPIC}.prom")
-    storage.write_atomically(path, "".join(f"{line}\n" for line in lines(feed)))
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}")  # make land may write beside make follow
+    new.write_text("".join(f"{line}\n" for line in lines(feed)))
+    new.replace(path)
     return feed
 
 
