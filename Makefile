@@ -118,6 +118,10 @@ consume: ensure-up ## show the first messages of the topic, and their number
 land: ensure-up ## Kafka -> Spark -> HDFS: every message that is new, exactly once
 	$(ENV) python scripts/land.py
 
+.PHONY: follow
+follow: ensure-up ## land what is new, again and again, within seconds, until Ctrl-C
+	$(ENV) python scripts/follow.py
+
 .PHONY: list
 list: ensure-up ## what lies in HDFS, with sizes
 	$(ENV) scripts/list.sh

@@ -21,6 +21,7 @@ import errors
 import knobs
 import lake
 import topics
+import writing
 from archive_file import FORMAT, Hashed, path, progress, read_manifest
 
 
@@ -117,7 +118,7 @@ def backup(path):
 
 
 def main():
-    with lake.feed_lock():
+    with writing.feed_lock():
         backup(path())
 
 

@@ -21,6 +21,7 @@ import sys
 
 import hdfs_native
 
+import bench_follow
 import bench_results
 import bench_stack
 import errors
@@ -33,7 +34,7 @@ RUNS, BASELINE = int(os.environ["RUNS"]), os.environ["BASELINE"]
 TABLES = "options", "questions", "attempts", "messages"
 
 results = bench_results.Results(int(os.environ["MESSAGES"]), RUNS, BASELINE)
-BASE, SIZES = results.base, results.sizes
+BASE, SIZES, FOLLOW_S = results.base, results.sizes, results.follow_seconds
 SMALL_LANDINGS = results.small_landings
 # (topic, how the tables show it)
 SMALL_FEEDS = (
@@ -221,7 +222,8 @@ def check_out(old):
 
 def make_messages(ours):
     """Writes FILE: the messages of the increments first, then those of the sizes."""
-    count, made = RUNS * NEW + max(*SIZES, SMALL * SMALL_LANDINGS), WORK / "messages.jsonl"
+    made, followed = WORK / "made.jsonl", bench_follow.messages(FOLLOW_S)
+    count = max(RUNS * NEW + max(*SIZES, SMALL * SMALL_LANDINGS), followed)
     ours.make("data", SYNTHETIC=count + count // 30 + 100, DATA=made)  # some are duplicates
     seen = set()
     with open(made) as lines, open(FILE, "w") as out:
@@ -262,6 +264,7 @@ def main():
             lambda: measure_sizes(ours, old if BASELINE else None),
             lambda: measure_increments(ours),
             lambda: measure_small_landings(ours),
+            lambda: results.delays.extend(bench_follow.measure(ours, FILE, FOLLOW_S)),
         ):
             step()
             bench_results.report(results, finished=False)

@@ -18,8 +18,8 @@ import config
 import errors
 import feed_sql
 import knobs
-import lake
 import message
+import writing
 from dictionary import columns_as_markdown
 
 # {format: how DuckDB's COPY writes it}
@@ -68,7 +68,7 @@ def main():
     kind, table = os.environ["FORMAT"], os.environ["TABLE"]
     tables = [table] if table else ["attempts", "questions", "options", "messages"]
     # Between two landings the four tables agree. Opened tables stay as they are.
-    with lake.feed_lock():
+    with writing.feed_lock():
         database = feed_sql.open_tables()
     database.execute("SET TimeZone = 'UTC'")
     database.execute("SET preserve_insertion_order = false")  # otherwise memory grows with a table

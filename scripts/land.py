@@ -23,8 +23,6 @@ import json
 import math
 import time
 
-import pyarrow as pa
-from deltalake import Transaction
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import functions as F
 
@@ -33,10 +31,14 @@ import config
 import errors
 import kafka_client
 import lake
-import message
+import metrics
 import rebuild
 import spark_session
 import table_files
+import topics
+import writing
+from landing import Landing
+from printable import printable
 from topic_check import check_topic
 
 # The driver keeps about 200 bytes per message of a batch, and an interrupted batch is repeated.
@@ -46,42 +48,80 @@ MESSAGES_A_TASK = 5_000
 
 
 def main():
-    with lake.feed_lock():
-        land()
-
-
-def land():
-    """Lands the feed's topic, or raises a Failure. Safe to repeat after any failure."""
     begin = time.monotonic()
+    with writing.feed_lock():
+        if land(print_start, print_batch):
+            print(f"landed in {time.monotonic() - begin:.1f} s")
+        else:
+            total = sum(topics.end_offsets().values())
+            print(f"nothing new: all {total:,} records of topic {config.TOPIC} are landed already")
+    try:
+        metrics.write()
+    except Exception as error:  # what is landed is landed
+        errors.log_trace()
+        print(f"the metrics could not be written: {printable(errors.cause(error))}")
+
+
+def print_start(new, landed):
+    print(f"{new:,} new records of topic {config.TOPIC}, to {lake.table_path('')}", flush=True)
+    print(
+        f"{'batch':>5}  {'partition: offsets':<28} {'accepted':>9} {'duplicate':>10} "
+        f"{'rejected':>9} {'seconds':>8}",
+        flush=True,
+    )
+
+
+def print_batch(landed):
+    shown = ", ".join(
+        f"{partition}: {first}-{last}" for partition, (first, last) in sorted(landed.spans.items())
+    )
+    print(
+        f"{landed.number:>5}  {shown:<28} {landed.statuses['accepted']:>9,} "
+        f"{landed.statuses['duplicate']:>10,} {landed.statuses['rejected']:>9,} "
+        f"{landed.seconds:>8.1f}",
+        flush=True,
+    )
+
+
+def land(start, report):
+    """Lands the feed's topic, or raises a Failure. Safe to repeat after any failure.
+
+    Calls start(number of new records, the committed position) before the first batch, and
+    report(Batch) after each. Returns whether anything was new. The caller holds writing.feed_lock.
+    """
     if lake.exists(lake.folder("_reprocess")):
         print(f"an interrupted make reprocess of feed {config.TOPIC} comes first", flush=True)
         rebuild.rebuild()
-    lake.check_none_is_gone()
-    landed = lake.landed_offsets()
-    topic_id, ends, expired = check_topic(landed)
-    lake.add_columns()
+    tables = lake.open_tables()
+    lake.check_none_is_gone(tables)
+    landed = lake.position_of(tables["messages"])
+    topic_id, ends, expired = check_topic(landed, tables["messages"])
+    lake.bring_up_to_date(tables)
     new = sum(
         end - max((landed or {}).get(partition, 0), expired.get(partition, (0, 0))[1])
         for partition, end in ends.items()
     )
     if landed is not None and new == 0 and not expired:
-        total = sum(ends.values())
-        print(f"nothing new: all {total:,} records of topic {config.TOPIC} are landed already")
-        return
-    print(f"{new:,} new records of topic {config.TOPIC}, to {lake.table_path('')}", flush=True)
+        return False
     if landed is None:  # a checkpoint without its ledger would skip the records before it
         lake.hdfs().delete(lake.folder("_checkpoint"), recursive=True)
     try:
         # A session takes seconds to start; meanwhile the tables are created.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             starting = pool.submit(spark_session.for_landing, "land")
-            lake.create_tables(topic_id)
-        stream(starting.result(), landed or {}, ends, expired)
+            if None in tables.values():
+                lake.create_tables(topic_id)
+                tables = lake.open_tables()
+            landed = after_gaps(tables, landed or {}, expired)
+            start(new, landed)
+            spark = starting.result()
+        stream(spark, tables, landed, ends, report)
+        table_files.at_once(batch.compact, tables.values())
     except Exception as error:
         errors.log_trace()
         try:
             # Records may have expired meanwhile, or somebody deleted the topic.
-            check_topic(lake.landed_offsets())
+            check_topic(lake.landed_offsets(), lake.open_table("messages"))
         except errors.Failure:
             raise
         except Exception:  # the servers do not answer: that is the cause of `error`, too
@@ -93,7 +133,7 @@ def land():
             "nothing is lost and nothing is doubled",
             "make land continues after the last committed batch",
         ) from None
-    reached = lake.landed_offsets()
+    reached = lake.position_of(tables["messages"])
     short = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
     if short:
         raise errors.Failure(
@@ -103,14 +143,17 @@ def land():
             "drop the checkpoint, then landing continues after the ledger: make shell, then: "
             f"hadoop fs -rm -r {lake.table_path('_checkpoint')}; make land",
         )
-    print(f"landed in {time.monotonic() - begin:.1f} s")
+    return True
 
 
-def stream(spark, landed, ends, expired):
-    """Lands the records after `landed` and before `ends`, without the expired ones."""
+def after_gaps(tables, landed, expired):
+    """The committed position after the expired records, which are noted with the ledger.
+
+    Prepares for a query without a checkpoint, too: it starts at that position.
+    """
     if expired:  # with its checkpoint the query would ask for the expired records
         lake.hdfs().delete(lake.folder("_checkpoint"), recursive=True)
-    if query_id() is None and lake.open_table("options").version() > 0:
+    if query_id() is None and tables["options"].version() > 0:
         print("  there are tables but no checkpoint: continuing after the ledger's end", flush=True)
         lake.delete_uncommitted_rows(landed)
     if expired:
@@ -122,11 +165,19 @@ def stream(spark, landed, ends, expired):
                 f"offsets {first} to {end - 1}, {end - first:,} records",
                 flush=True,
             )
+    for delta in tables.values():
+        delta.update_incremental()
+    return landed
 
+
+def stream(spark, tables, landed, ends, report):
+    """Lands the records from `landed` to before `ends`. Calls report(Batch) after each batch."""
     new = sum(end - landed.get(partition, 0) for partition, end in ends.items())
     # Batches of even size. Spark divides a batch among the partitions and rounds each share, so
-    # one record more per partition avoids a tiny last batch.
-    batch_size = math.ceil(new / max(1, math.ceil(new / MESSAGES_A_BATCH))) + len(ends)
+    # one record more per partition avoids a tiny last batch. A single batch takes what has arrived
+    # since `ends` was read, too.
+    batches = math.ceil(new / MESSAGES_A_BATCH)
+    batch_size = math.ceil(new / batches) + len(ends) if batches > 1 else MESSAGES_A_BATCH
     # With minPartitions all cores read a topic of one partition, too.
     tasks = max(1, min(spark.sparkContext.defaultParallelism, new // MESSAGES_A_TASK))
     # Spark uses startingOffsets only for a new checkpoint. -2 means the earliest offset.
@@ -151,19 +202,15 @@ def stream(spark, landed, ends, expired):
     )
     if tasks == 1:  # one file per table, whatever the number of partitions
         records = records.coalesce(1)
-    print(
-        f"{'batch':>5}  {'partition: offsets':<28} {'accepted':>9} {'duplicate':>10} "
-        f"{'rejected':>9} {'seconds':>8}",
-        flush=True,
-    )
     failures, landing = [], None
 
     def batch_function(records_of_batch, batch_id):
         nonlocal landing
         try:
             # The query's id is known only now: Spark writes it into a new checkpoint.
-            landing = landing or Landing(query_id())
-            landing.land(records_of_batch, batch_id)
+            landing = landing or Landing(query_id(), tables)
+            if landed_batch := landing.land(records_of_batch, batch_id):
+                report(landed_batch)
         except Exception as error:
             failures.append(error)
             raise
@@ -180,8 +227,6 @@ def stream(spark, landed, ends, expired):
         if failures:  # what batch_function raised; Spark's exception has only its text
             raise failures[-1] from error
         raise
-    for table in message.TABLES:
-        batch.compact(lake.open_table(table))
 
 
 def query_id() -> str | None:
@@ -191,68 +236,6 @@ def query_id() -> str | None:
             return json.loads(file.read())["id"]
     except FileNotFoundError:
         return None
-
-
-class Landing:
-    """The opened tables, and {keen_id: (content hash, position)} of what the last batch accepted.
-
-    Most repeats follow soon. The workers get `accepted`, and write no rows for such repeats.
-    """
-
-    def __init__(self, query_id):
-        self.query_id = query_id
-        self.tables = {table: lake.open_table(table) for table in message.TABLES}
-        self.accepted = {}
-
-    def land(self, records, batch_id):
-        """Lands one batch: `records` is a DataFrame, batch_id its number. Prints one line."""
-        begin = time.monotonic()
-        # Step 1: `judged` has a row per record, with a first verdict.
-        parts = batch.write_files(records, config.HDFS, lake.folder(), self.accepted)
-        judged = pa.concat_tables(judged for _, judged in parts)
-        if not len(judged):
-            return
-        # The batch's first and last offset of each partition.
-        extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
-        spans = {
-            row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"])
-            for row in judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
-        }
-        # Step 2: a message may repeat one of the same batch, or one that is in `attempts` already.
-        keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
-        starts = {partition: first for partition, (first, _) in spans.items()}
-        earlier = batch.accepted_before(self.tables["attempts"], keen_ids, starts)
-        status, reason = batch.resolve(judged, earlier)
-        files = batch.correct_files(config.HDFS, lake.folder(), parts, status, reason)
-
-        # Step 3: options and questions in parallel, then attempts, last the ledger.
-        def commit(table):
-            committed = self.tables[table].transaction_version(self.query_id)
-            if committed is None or committed < batch_id:
-                marks = [Transaction(self.query_id, batch_id)]
-                batch.commit(table, self.tables[table], files, transactions=marks)
-
-        table_files.at_once(commit, ["options", "questions"])
-        commit("attempts")
-        commit("messages")
-
-        columns = ("keen_id", "content_hash", "kafka_partition", "kafka_offset")
-        self.accepted = {
-            keen_id: (content_hash, f"{partition}-{offset}")
-            for keen_id, content_hash, partition, offset, its_status in zip(
-                *(judged[name].to_pylist() for name in columns), status, strict=True
-            )
-            if its_status == "accepted"
-        }
-        shown = ", ".join(
-            f"{partition}: {first}-{last}" for partition, (first, last) in sorted(spans.items())
-        )
-        print(
-            f"{batch_id:>5}  {shown:<28} {status.count('accepted'):>9,} "
-            f"{status.count('duplicate'):>10,} {status.count('rejected'):>9,} "
-            f"{time.monotonic() - begin:>8.1f}",
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

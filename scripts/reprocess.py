@@ -5,14 +5,14 @@ Run by: make reprocess
 """
 
 import errors
-import lake
 import rebuild
 import spark_session
+import writing
 
 
 def main():
     try:
-        with lake.feed_lock():
+        with writing.feed_lock():
             rebuild.rebuild()
     except errors.Failure:
         raise

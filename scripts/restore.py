@@ -21,6 +21,7 @@ import knobs
 import lake
 import replay
 import topics
+import writing
 from archive_file import Hashed, path, progress, read_manifest
 
 CHUNK = 4 * 2**20  # bytes
@@ -118,7 +119,7 @@ def restore(path):
 
 
 def main():
-    with lake.feed_lock():
+    with writing.feed_lock():
         restore(path())
 
 

@@ -4,12 +4,14 @@ Run by: make status
     scripts/lib/env.sh python scripts/status.py
 """
 
+import datetime
 import os
+import textwrap
 
 import config
 import errors
+import feed_state
 import knobs
-import lake
 import probes
 import servers
 import topics
@@ -46,13 +48,28 @@ def main():
     )
     for topic in topics.names():
         try:
-            landed = lake.landed_offsets(topic) or {}
-            for partition, end in topics.end_offsets(topic).items():
-                offset = landed.get(partition, 0)
-                print(f"{topic:<24} {partition:>9} {end:>13,} {offset:>10,} {end - offset:>10,}")
+            print_feed(feed_state.read(topic, {}))
         except Exception as error:  # one damaged feed must not hide the others
             errors.log_trace()
             print(f"{topic:<24} not known: {printable(errors.cause(error))}")
+
+
+def print_feed(feed):
+    """Prints a line for each partition, and what is landed with which verdict."""
+    for partition, end in feed.ends.items():
+        offset = feed.landed.get(partition, 0)
+        print(f"{feed.topic:<24} {partition:>9} {end:>13,} {offset:>10,} {end - offset:>10,}")
+    verdicts = ", ".join(f"{number:,} {status}" for status, number in feed.by_status().items())
+    reasons = ", ".join(f"{number:,} {word}" for word, number in feed.by_reason().items())
+    batch = "not known"
+    if feed.last_batch is not None:
+        when = datetime.datetime.fromtimestamp(feed.last_batch, datetime.timezone.utc)
+        batch = f"{when:%Y-%m-%d %H:%M:%S} UTC, took {feed.last_seconds:.1f} s"
+    lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s; last batch: {batch}"
+    for name, text in (("messages", verdicts), ("rejected", reasons), ("lag", lag)):
+        if text:
+            lines = textwrap.wrap(printable(text), 85)
+            print(f"    {name:<10}" + "\n              ".join(lines))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import lake
 import message
 import topics
 import undeclared
+import writing
 from file_in_topic import compare
 from printable import printable
 
@@ -207,8 +208,10 @@ def print_undeclared_fields():
 
 def main():
     data = os.environ["DATA"]
-    ends, begins = topics.end_offsets(), topics.beginning_offsets()
-    database = feed_sql.open_tables()
+    # Between two landings the tables agree, and hold nothing beyond the topic's end.
+    with writing.feed_lock():
+        ends, begins = topics.end_offsets(), topics.beginning_offsets()
+        database = feed_sql.open_tables()
     mends = []  # one for each difference
 
     def line(what, left, a, right, b, mend, note=""):

@@ -20,6 +20,10 @@ from stacks import KNOWN_SHA256, MESSAGES, ROOT, started  # noqa: E402
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "scripts/report"), str(ROOT / "scripts/lib")]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", type=float, default=1, help="minutes of test_faults_follow.py")
+
+
 def pytest_collection_modifyitems(items):
     """Shuffles the files, and the tests of each file, by SEED: each test must run in any order.
 

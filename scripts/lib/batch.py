@@ -26,9 +26,10 @@ import rows
 from table_files import RESULT, Accepted, Ranked, Repeats, TableFile, unpacked, write
 
 RECORD = ["kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
-# Files of a table below SMALL_FILE bytes are small. When there are SMALL_FILES of them, they are
-# compacted, to files of up to COMPACTED_FILE bytes.
-SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 64 * 2**20
+# Files of a table below SMALL_FILE bytes are small. When there are SMALL_FILES of them, all files
+# below COMPACTED_FILE are compacted, to files of up to that size. (A larger size would make the
+# compactions of make follow long: each rewrites as much.)
+SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 16 * 2**20
 KEPT_H = 24  # hours for which files of older versions are kept: no query runs longer
 
 
@@ -187,8 +188,12 @@ def commit(
     files: list[dict],
     mode: str = "append",
     transactions: Iterable[deltalake.Transaction] = (),
+    notes: dict[str, str] | None = None,
 ) -> None:
-    """One commit to the table: adds its files among these; in mode overwrite they replace all."""
+    """One commit to the table: adds its files among these; in mode overwrite they replace all.
+
+    notes: for the table's history.
+    """
     adds: list[AddAction | RemoveAction] = [
         AddAction(
             file["path"], file["size"], {}, file["modified"], True, json.dumps(file["statistics"])
@@ -197,7 +202,9 @@ def commit(
         if file["table"] == table
     ]
     if adds or mode == "overwrite":
-        properties = deltalake.CommitProperties(app_transactions=list(transactions))
+        properties = deltalake.CommitProperties(
+            app_transactions=list(transactions), custom_metadata=notes
+        )
         delta.create_write_transaction(adds, mode, delta.schema(), commit_properties=properties)
         delta.update_incremental()
 
@@ -221,11 +228,13 @@ def rows_without_attempt(delta: deltalake.DeltaTable, keen_ids: pa.Array) -> Ite
 def compact(delta: deltalake.DeltaTable) -> None:
     """Compacts the table when it has many small files, as small landings leave them.
 
-    No row changes. A checkpoint of the log saves readers from reading every commit. Files that no
-    version of the last KEPT_H hours needs, and those of interrupted batches, are deleted.
+    No row changes. A checkpoint of the log saves readers from reading every commit, and lets old
+    commits be deleted (lake.RETENTION). Files that no version of the last KEPT_H hours needs, and
+    those of interrupted batches, are deleted.
     """
     if sum(file["size_bytes"] < SMALL_FILE for file in files_of(delta)) < SMALL_FILES:
         return
     delta.optimize.compact(target_size=COMPACTED_FILE)
     delta.create_checkpoint()
+    delta.cleanup_metadata()
     delta.vacuum(retention_hours=KEPT_H, enforce_retention_duration=False, dry_run=False, full=True)

@@ -22,6 +22,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+import bench_follow
 import bench_stack
 import config
 from bench_stack import Run
@@ -65,6 +66,8 @@ class Results:
         )
         # (whose, table, files of the current version, files in the folder, bytes of each)
         self.files: list[tuple[str, str, int, int, int, int]] = []
+        self.follow_seconds = 120 if self.base == 100_000 else 12  # at each rate
+        self.delays: list[bench_follow.Delay] = []
         self.broken: list[str] = []  # runs of rivals that failed
 
     def median(self, what: str, messages: int, field: str) -> float | None:
@@ -219,6 +222,10 @@ def report(results: Results, finished: bool) -> str:
             "## Files and bytes\n\nThe current version of each table, and all that its folder "
             "holds.\n\n" + table(head, rows)
         )
+    if results.delays:
+        head = ["messages a second", "messages", "median s", "99th percentile s", "longest s"]
+        rows = [[*each[:2], *(f"{delay:.1f}" for delay in each[2:])] for each in results.delays]
+        parts.append("## make follow: from publish to visible\n\n" + table(head, rows))
     parts += [f"![{title}]({name}.png)" for name, title in plots(results)]
     text = "\n\n".join(parts) + "\n"
     (folder() / "results.md").write_text(text)

@@ -94,11 +94,9 @@ class Usage:
 def measure(command: list[str], folder: pathlib.Path, environment: dict) -> tuple[Run, int]:
     """Runs a command. Returns its Run and its exit code."""
     begin, ended, lines, result = time.monotonic(), threading.Event(), [], {}
-    where: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
-    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, text=True, errors="replace", **where, **output
-    )
+    how: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
+    how |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    child = subprocess.Popen(command, text=True, errors="replace", **how)
     _running().write_text(str(child.pid))
 
     def read():
@@ -154,16 +152,18 @@ class Side:
         self.kept: set[str] = set()  # what set-up puts into the run folder
         self.published: collections.Counter[str] = collections.Counter()  # {topic: messages}
 
-    def run(self, command: list[str], **knobs) -> Run:
-        """Runs a command with these knobs. Raises Failure when the command fails."""
+    def environment(self, **knobs) -> dict[str, str]:
+        """The environment of a command with these knobs."""
         # Without the settings of our env.sh, which an older baseline would take for its own.
         environment = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
         environment["HOME"] = os.environ.get("USER_HOME") or environment["HOME"]
-        path = os.environ["PATH"].split(":")
-        environment["PATH"] = ":".join(part for part in path if not part.startswith(str(root())))
-        environment["PYTHONUNBUFFERED"] = "1"  # so that each line of output has its time
-        environment |= self.knobs | {name: str(value) for name, value in knobs.items()}
-        run, code = measure(command, self.root, environment)
+        path = [part for part in os.environ["PATH"].split(":") if not part.startswith(str(root()))]
+        environment |= {"PATH": ":".join(path), "PYTHONUNBUFFERED": "1"}  # each line has its time
+        return environment | self.knobs | {name: str(value) for name, value in knobs.items()}
+
+    def run(self, command: list[str], **knobs) -> Run:
+        """Runs a command with these knobs. Raises Failure when the command fails."""
+        run, code = measure(command, self.root, self.environment(**knobs))
         if code:
             kept = pathlib.Path(os.environ["RUN_DIR"]) / "logs" / "bench"
             shutil.rmtree(kept, ignore_errors=True)

@@ -40,6 +40,10 @@ class Failure(Exception):
         self.what, self.why, self.then = what, why, then
 
 
+class Outage(Failure):
+    """A Failure that may pass by itself: a server does not answer, or a landing was interrupted."""
+
+
 def log_path() -> str:
     """The path of this script's log."""
     script = os.path.basename(sys.argv[0]).removesuffix(".py")
@@ -79,6 +83,13 @@ def is_from_kafka(error: BaseException) -> bool:
     return any(each.__module__.startswith("kafka.") for each in type(error).__mro__)
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether a server does not answer, so that waiting for it may help."""
+    if isinstance(error, Failure):
+        return isinstance(error, Outage)
+    return is_from_kafka(error) or re.search(SERVER_GONE, cause(error)) is not None
+
+
 def mend(error: BaseException, what: str) -> str | None:
     """What to type after an exception with the root cause `what`; None for an unknown cause."""
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -98,14 +109,14 @@ def mend(error: BaseException, what: str) -> str | None:
     return None
 
 
-def interrupted(work: str, error: BaseException, what: str, harmless: str, again: str) -> Failure:
-    """The Failure of a landing or reprocessing that an exception interrupted, after log_trace().
+def interrupted(work: str, error: BaseException, what: str, harmless: str, again: str) -> Outage:
+    """The Outage of a landing or reprocessing that an exception interrupted, after log_trace().
 
     what: the root cause; harmless: why nothing is lost; again: how to retry.
     """
     known = mend(error, what)
     report = "should it say the same again, please report it, with the end of the traces"
-    return Failure(
+    return Outage(
         f"{work} was interrupted: {what}",
         f"{harmless}; the traces: {log_path()}, {config.RUN_DIR}/logs/spark.log",
         f"{known}; then: {again}" if known else f"{again}; {report}",

@@ -15,7 +15,7 @@ def open_tables() -> duckdb.DuckDBPyConnection:
     `attempts` is opened first: landing commits children before their attempts, so every attempt
     of this version has its children.
     """
-    lake.check_none_is_gone()
+    lake.check_none_is_gone(lake.open_tables())
     if lake.open_table("messages") is None:
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} yet",

@@ -4,13 +4,8 @@ A feed is a topic and its tables at $HDFS$WAREHOUSE/$TOPIC/<table>. The highest 
 ledger (table messages) are the committed position of landing.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-import sys
 import time
-from collections.abc import Iterator
 
 import deltalake
 import hdfs_native
@@ -27,8 +22,14 @@ TOPIC_ID = "kafka.topic.id"
 EXPIRED = "kafka.expired"
 # Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
 GRACE_PERIOD_S = 10
-# When space is free again, the NameNode leaves safe mode by itself (hdfs-site.xml: within 1 s).
-SAFE_MODE_ENDS_WITHIN_S = 10
+# Delta's log keeps the commits of this time, and tombstones of removed files for batch.KEPT_H:
+# make follow commits thousands of times a day, and readers list the whole log.
+RETENTION = {
+    "delta.logRetentionDuration": "interval 1 hour",
+    "delta.deletedFileRetentionDuration": f"interval {batch.KEPT_H} hours",
+}
+
+Tables = dict[str, deltalake.DeltaTable | None]
 
 
 def hdfs() -> hdfs_native.Client:
@@ -63,6 +64,12 @@ def open_table(table: str, topic: str | None = None) -> deltalake.DeltaTable | N
         return None
 
 
+def open_tables(topic: str | None = None) -> Tables:
+    """open_table() of all four tables, at once."""
+    opened = table_files.at_once(lambda table: open_table(table, topic), message.TABLES)
+    return dict(zip(message.TABLES, opened, strict=True))
+
+
 def delta_schema(name: str) -> deltalake.Schema:
     """The declared columns of a table as a Delta schema."""
     fields = {"type": "struct", "fields": message.delta_fields(name)}
@@ -91,12 +98,16 @@ def note_expired(gone: dict[int, tuple[int, int]]) -> None:
 
 
 def landed_offsets(topic: str | None = None) -> dict[int, int] | None:
+    """The committed position of the feed: position_of() its ledger; None when there is none."""
+    return position_of(open_table("messages", topic))
+
+
+def position_of(ledger: deltalake.DeltaTable | None) -> dict[int, int] | None:
     """The committed position: {partition: offset after the last landed or expired record}
 
-    None when there is no ledger. Uses the statistics in the table's log, and reads the data only of
-    files for which they are not enough.
+    Uses the statistics in the table's log, and reads the data only of files for which they are not
+    enough.
     """
-    ledger = open_table("messages", topic)
     if ledger is None:
         return None
     landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
@@ -124,49 +135,8 @@ def landed_offsets(topic: str | None = None) -> dict[int, int] | None:
 # --- for writers ----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def feed_lock() -> Iterator[None]:
-    """Holds the feed's lock while the block runs. Failure when another process holds it.
-
-    Two concurrent landings would repeat each other's batches.
-    """
-    with open(os.path.join(config.RUN_DIR, f"writing-{config.TOPIC}.lock"), "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise Failure(
-                f"feed {config.TOPIC} is being written already",
-                f"by {lock.read().strip() or 'a process whose name is not known'}",
-                "wait until it is done, then again",
-            ) from None
-        lock.truncate(0)
-        print(f"{os.path.basename(sys.argv[0])}, pid {os.getpid()}", file=lock, flush=True)
-        delete_interrupted_commits()
-        yield
-
-
-def delete_interrupted_commits() -> None:
-    """Deletes commit files that a killed writer left half-written in the tables' logs.
-
-    HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
-    """
-    logs = [folder(f"{table}/_delta_log") for table in message.TABLES]
-    files = (file.path for log in logs if exists(log) for file in hdfs().list_status(log))
-    left = [path for path in files if ".tmp." in path]
-    give_up = time.monotonic() + SAFE_MODE_ENDS_WITHIN_S
-    while left:
-        try:
-            hdfs().delete(left[-1])
-            left.pop()
-        except RuntimeError as error:
-            if "SafeModeException" not in str(error) or time.monotonic() > give_up:
-                raise
-            time.sleep(0.5)
-
-
 def create_tables(topic_id: str) -> None:
-    """Creates the missing tables, empty."""
+    """Creates the tables, empty, that are missing."""
 
     def create(name):
         if open_table(name) is None:
@@ -174,30 +144,28 @@ def create_tables(topic_id: str) -> None:
                 table_path(name),
                 delta_schema(name),
                 mode="ignore",
-                configuration={TOPIC_ID: topic_id},
+                configuration={TOPIC_ID: topic_id, **RETENTION},
                 raise_if_key_not_exists=False,
             )
 
     table_files.at_once(create, message.TABLES)
 
 
-def add_columns() -> None:
-    """Adds declared columns that the tables lack, because older scripts created them.
+def bring_up_to_date(tables: Tables) -> None:
+    """Adds declared columns and properties that tables of older scripts lack.
 
     Failure when a table has an undeclared column (of newer scripts), or one of another type, or
     lacks a required column. Nothing is changed then.
     """
     missing = {}
-    for name in message.TABLES:
-        delta = open_table(name)
-        if delta is None:
-            continue
+    there = {name: delta for name, delta in tables.items() if delta is not None}
+    for name, delta in there.items():
         declared = {field.name: field for field in delta_schema(name).fields}
-        there = {field.name: field for field in delta.schema().fields}
+        found = {field.name: field for field in delta.schema().fields}
         unknown = [
             column
-            for column in there
-            if column not in declared or there[column].type != declared[column].type
+            for column in found
+            if column not in declared or found[column].type != declared[column].type
         ]
         if unknown:
             raise Failure(
@@ -208,7 +176,7 @@ def add_columns() -> None:
                 "use the scripts that made the column (git pull), "
                 "or land the topic into another feed",
             )
-        lacking = [field for column, field in declared.items() if column not in there]
+        lacking = [field for column, field in declared.items() if column not in found]
         required = [field.name for field in lacking if not field.nullable]
         if required:
             raise Failure(
@@ -227,16 +195,19 @@ def add_columns() -> None:
             f"null in what was landed before, until make reprocess TOPIC={config.TOPIC}",
             flush=True,
         )
+    for delta in there.values():
+        if not RETENTION.items() <= delta.metadata().configuration.items():
+            delta.alter.set_table_properties(RETENTION, raise_if_not_exists=False)
 
 
-def check_none_is_gone() -> None:
+def check_none_is_gone(tables: Tables) -> None:
     """Failure when some of the feed's tables exist and others do not.
 
     Empty tables do not count: a landing that was killed while it created them creates the rest.
     """
-    there = {name: table for name in message.TABLES if (table := open_table(name))}
+    there = {name: table for name, table in tables.items() if table is not None}
     gone = " and ".join(name for name in message.TABLES if name not in there)
-    if gone and "messages" in there and landed_offsets():
+    if gone and position_of(tables["messages"]):
         raise Failure(
             f"of feed {config.TOPIC} the table {gone} is gone, the ledger is there",
             f"looked in {table_path('')}",

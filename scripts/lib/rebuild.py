@@ -74,7 +74,7 @@ def rebuild() -> None:
             f"looked in {lake.table_path('messages')}",
             f"land the feed first: make land TOPIC={config.TOPIC}",
         )
-    lake.add_columns()
+    lake.bring_up_to_date(lake.open_tables())
     begin = time.monotonic()
     print(
         f"{delta.count():,} messages of the ledger of feed {config.TOPIC}, judged again; "

@@ -5,6 +5,8 @@ Otherwise landing would silently skip records, or mix those of two topics.
 
 import os
 
+import deltalake
+
 import config
 import errors
 import knobs
@@ -13,12 +15,13 @@ import topics
 
 
 def check_topic(
-    landed: dict[int, int] | None,
+    landed: dict[int, int] | None, ledger: deltalake.DeltaTable | None
 ) -> tuple[str, dict[int, int], dict[int, tuple[int, int]]]:
     """Checks that the topic is the one that was landed, and has every record after `landed`.
 
-    landed: the committed position, None before the first landing. Returns (the topic's id,
-    {partition: end}, {partition: (from, to)} of the records that expired before they were landed).
+    landed: the committed position of the ledger; both are None before the first landing.
+    Returns (the topic's id, {partition: end}, {partition: (from, to)} of the records that expired
+    before they were landed).
     Failure when the topic is missing, recreated or truncated, or when records expired and the knob
     SKIP_EXPIRED is not set.
     """
@@ -37,7 +40,7 @@ def check_topic(
             "       to start this feed again, with its tables moved aside: make shell, then: "
             f"hadoop fs -mv {folder} {folder}_old; then: make land"
         )
-        known_id = lake.open_table("messages").metadata().configuration.get(lake.TOPIC_ID)
+        known_id = ledger.metadata().configuration.get(lake.TOPIC_ID)
         if known_id != topic_id:
             raise errors.Failure(
                 f"topic {config.TOPIC} is not the one that was landed: "

@@ -7,6 +7,7 @@ As a script it prints the number of records of the topic:
 import collections
 import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,8 @@ import kafka_client
 
 SILENCE_LIMIT_S = 60
 RETRY_LIMIT_S = 30
+ANSWER_LIMIT_S = 5
+METADATA_S = 10  # make follow finds new partitions within this time
 
 
 def admin(timeout_s: float = 30) -> KafkaAdminClient:
@@ -40,6 +43,7 @@ def _consumer() -> KafkaConsumer:
     return KafkaConsumer(
         bootstrap_servers=config.KAFKA,
         enable_auto_commit=False,
+        metadata_max_age_ms=METADATA_S * 1000,
         check_crcs=False,
         isolation_level="read_committed",
         fetch_max_bytes=32 * 2**20,
@@ -112,6 +116,15 @@ def end_offsets(topic: str | None = None) -> dict[int, int]:
     return found
 
 
+def log_ends() -> dict[int, int]:
+    """{partition: offset after the last record, or after a transaction marker}: one request.
+
+    KafkaError when no broker answers within ANSWER_LIMIT_S.
+    """
+    found = _consumer().end_offsets(_partitions(None), timeout_ms=ANSWER_LIMIT_S * 1000)
+    return {at.partition: offset for at, offset in found.items()}
+
+
 def beginning_offsets(topic: str | None = None) -> dict[int, int]:
     """{partition: offset of the first record that is still kept}"""
     found = retry(lambda: _consumer().beginning_offsets(_partitions(topic)))
@@ -125,6 +138,21 @@ def records() -> Iterator[ConsumerRecord]:
     """
     for at, end in retry(lambda: _consumer().end_offsets(_partitions(None))).items():
         yield from _read(at, None, end)
+
+
+def oldest_timestamp(landed: dict[int, int], ends: dict[int, int], topic: str) -> float | None:
+    """The Kafka timestamp of the oldest record from `landed` to before `ends`, in seconds.
+
+    Of each partition its first one, in order of offset. None when there is no such record.
+    """
+    begins = beginning_offsets(topic)
+    found = []
+    for partition, end in ends.items():
+        start = max(landed.get(partition, 0), begins.get(partition, 0))
+        if start < end:
+            records = _read(TopicPartition(topic, partition), start, end)
+            found += [record.timestamp / 1000 for record in itertools.islice(records, 1)]
+    return min(found, default=None)
 
 
 def _read(at: TopicPartition, start: int | None, end: int) -> Iterator[ConsumerRecord]:
@@ -142,7 +170,7 @@ def _read(at: TopicPartition, start: int | None, end: int) -> Iterator[ConsumerR
                 yield record
             silent_since = time.monotonic()
         if time.monotonic() - silent_since > SILENCE_LIMIT_S:
-            raise errors.Failure(
+            raise errors.Outage(
                 f"Kafka at {config.KAFKA} stopped sending topic {at.topic}",
                 f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of {end} "
                 f"in partition {at.partition}",

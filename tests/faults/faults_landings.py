@@ -18,7 +18,10 @@ NUMBERS = itertools.count()
 
 
 class Landing:
-    """A running `make land`, as a user starts it: its processes, its output and its new files."""
+    """A running `make land`, or another target, as a user starts it.
+
+    Its processes, its output and its new files.
+    """
 
     def __init__(self, feed, target="land", **knobs):
         self.feed, self.client = feed, hdfs_native.Client(feed.stack.hdfs)
@@ -116,13 +119,13 @@ class Landing:
         return self.process.poll() is None
 
     def kill(self, victim):
-        """Kills the "driver" (Python, JVM and all, at once), the "jvm" or the "python".
+        """Kills the "driver" or "follow" (Python, JVM and all, at once), the "jvm" or the "python".
 
         Returns True when it was at work.
         """
         at_work = self.process.poll() is None and "error: " not in self.output.read_text()
         try:
-            if victim == "driver" or self.jvm is None:
+            if victim in ("driver", "follow") or self.jvm is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
             elif victim == "jvm":
                 self.jvm.kill()

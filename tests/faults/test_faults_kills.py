@@ -43,6 +43,8 @@ OF_LANDINGS = [
     ("attempts", "python"),
     ("messages begun", "jvm"),
     ("questions", "python"),
+    ("questions begun", "follow"),
+    ("attempts", "follow"),
 ]
 OF_SERVERS = [
     *(("landing", name) for name in ("kafka", "namenode", "datanode", "all")),
@@ -52,9 +54,12 @@ OF_SERVERS = [
 
 
 def kill_driver(feed, step, victim):
-    """Publishes, lands, and kills the landing at the step. Returns True when the kill counts."""
+    """Publishes, lands, and kills the landing at the step. Returns True when the kill counts.
+
+    victim: as in Landing.kill; "follow" is the driver of make follow.
+    """
     feed.publish()
-    landing = Landing(feed)
+    landing = Landing(feed, "follow" if victim == "follow" else "land")
     return landing.kill(victim) if landing.wait_for(step) else landing.ended_by_itself()
 
 

@@ -1,0 +1,71 @@
+"""The lock of a feed: one process at a time writes its tables."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import config
+import lake
+import message
+import table_files
+from errors import Failure
+
+# When space is free again, the NameNode leaves safe mode by itself (hdfs-site.xml: within 1 s).
+SAFE_MODE_ENDS_WITHIN_S = 10
+FOLLOW = "follow.py"  # holds the lock for each landing only, and waits for it
+
+
+@contextlib.contextmanager
+def feed_lock() -> Iterator[None]:
+    """Holds the feed's lock while the block runs. Failure when another process holds it.
+
+    Two concurrent landings would repeat each other's batches. make follow waits for the other
+    process, and the other process waits for a landing of make follow.
+    """
+    me = os.path.basename(sys.argv[0])
+    with open(os.path.join(config.RUN_DIR, f"writing-{config.TOPIC}.lock"), "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "a process whose name is not known"
+            if me != FOLLOW and not holder.startswith(f"{FOLLOW},"):
+                raise Failure(
+                    f"feed {config.TOPIC} is being written already",
+                    f"by {holder}",
+                    "wait until it is done, then again",
+                ) from None
+            print(f"waiting for {holder}, which writes feed {config.TOPIC}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        print(f"{me}, pid {os.getpid()}", file=lock, flush=True)
+        delete_interrupted_commits()
+        yield
+
+
+def delete_interrupted_commits() -> None:
+    """Deletes commit files that a killed writer left half-written in the tables' logs.
+
+    HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
+    """
+    client = lake.hdfs()
+
+    def interrupted(table):
+        with contextlib.suppress(FileNotFoundError):
+            log = client.list_status(lake.folder(f"{table}/_delta_log"))
+            return [file.path for file in log if ".tmp." in file.path]
+        return []
+
+    left: list[str] = sum(table_files.at_once(interrupted, message.TABLES), [])
+    give_up = time.monotonic() + SAFE_MODE_ENDS_WITHIN_S
+    while left:
+        try:
+            client.delete(left[-1])
+            left.pop()
+        except RuntimeError as error:
+            if "SafeModeException" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.5)
