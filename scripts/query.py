@@ -10,6 +10,7 @@ behind it.
 import contextlib
 import glob
 import io
+import shlex
 import sys
 
 from pyspark.errors import AnalysisException, PySparkException
@@ -17,6 +18,7 @@ from pyspark.sql import functions as F
 
 import config
 import errors
+import knobs
 import lake
 import questions
 import spark_session
@@ -60,7 +62,7 @@ def answer(spark, text):
     if changes_something(spark, spark._jsparkSession.sessionState().sqlParser().parsePlan(text)):
         raise ValueError(
             "it is not a question: a file in queries/ holds one SELECT "
-            "(statements that change something: make sql)"
+            f"(statements that change something: make sql{knobs.of_feed()})"
         )
     if f"{config.TOPIC}." in text:  # it names the tables with their database
         spark_session.register(spark)
@@ -98,7 +100,8 @@ def main(files=()):
             if of_spark and not isinstance(error, AnalysisException):
                 of_the_stack = errors.mend(error, errors.cause(error))
             failed[path] = of_the_stack or (
-                f"mend the file; to try it alone: make shell, then: python scripts/query.py {path}"
+                f"mend the file; to try it alone: make shell{knobs.of_feed()}, "
+                f"then: python scripts/query.py {shlex.quote(path)}"
             )
             message = str(error).split("\n\nJVM stacktrace")[0].split("\n;\n")[0].strip()
             print(f"error in {path}: {printable(message, keep=chr(10))}", flush=True)

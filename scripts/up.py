@@ -38,7 +38,7 @@ def start(quiet, names):
                     f"it was started with {service.noted()[1:]}, now wanted are "
                     f"{list(service.ports)} "
                     f"(KAFKA={os.environ['KAFKA']}, HDFS={os.environ['HDFS']})",
-                    "use the old KAFKA and HDFS; or stop it first: make down; "
+                    f"use the old KAFKA and HDFS; or stop it first: make down{knobs.of_stack()}; "
                     "or have a second stack: RUN_DIR=.run-2",
                 )
         for service in started:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import config
+import knobs
 from printable import printable
 
 FULL_DISK = (
@@ -22,9 +23,10 @@ FULL_DISK = (
     "low on available disk space|Resources are low"
 )
 SERVER_GONE = (
-    "[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode|NameNode|"
+    r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
     "not find a leader|LEADER_NOT_AVAILABLE"
 )
+NO_RIGHT = "Authorization|Authentication|AccessControl|Permission ?[Dd]enied"
 # hdfs-native prints all fields of a DataNode, a thousand characters.
 DATANODE = (
     r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+)'
@@ -88,8 +90,15 @@ def mend(error: BaseException, what: str) -> str | None:
             "the disk is full, or nearly: free some space "
             f"(df -h {config.RUN_DIR} shows how much there is)"
         )
-    if is_from_kafka(error) or re.search(SERVER_GONE, what):
-        return "check whether all servers run: make status"
+    if isinstance(error, PermissionError):
+        return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if re.search(NO_RIGHT, what):
+        return (
+            "this account has no right to that: use the one that has it, or ask its owner for it "
+            "(STACK=cluster: docs/deployment.md says where accounts are named)"
+        )
+    if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
+        return f"check whether all servers run: make status{knobs.of_stack()}"
     if "JVM ended" in what:
         return (
             "if it was out of memory: stop other programs "

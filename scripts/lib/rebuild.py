@@ -27,6 +27,7 @@ import pyarrow.compute
 import batch
 import config
 import errors
+import knobs
 import lake
 import message
 import spark_session
@@ -72,7 +73,7 @@ def rebuild() -> None:
         raise errors.Failure(
             f"there is no ledger of feed {config.TOPIC} to rebuild from",
             f"looked in {lake.table_path('messages')}",
-            f"land the feed first: make land TOPIC={config.TOPIC}",
+            f"land the feed first: make land{knobs.of_feed()}",
         )
     lake.add_columns()
     begin = time.monotonic()

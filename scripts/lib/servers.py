@@ -24,6 +24,7 @@ import psutil
 
 import config
 import errors
+import knobs
 import probes
 import storage
 from errors import Failure
@@ -151,7 +152,7 @@ class Service:
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
-            "mend what the log says, then: make up",
+            f"mend what the log says, then: make up{knobs.of_stack()}",
         )
 
 

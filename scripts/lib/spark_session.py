@@ -24,6 +24,7 @@ from pyspark.sql.types import StructType
 
 import config
 import errors
+import knobs
 import lake
 import message
 import questions
@@ -107,7 +108,8 @@ def registration() -> list[str]:
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} yet",
             f"looked in {lake.table_path('')}",
-            f"land the feed first: make land TOPIC={config.TOPIC}; or everything: make all",
+            f"land the feed first: make land{knobs.of_feed()}; or everything: "
+            f"make all{knobs.of_file()}",
         )
     tables = [
         f"CREATE TABLE IF NOT EXISTS {config.TOPIC}.{table} "
