@@ -26,7 +26,11 @@ SERVER_GONE = (
     r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
     "not find a leader|LEADER_NOT_AVAILABLE"
 )
-NO_RIGHT = "Authorization|Authentication|AccessControl|Permission ?[Dd]enied"
+NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied"
+OTHER_ACCOUNT = (
+    "this account has no right to that: use the one that has it, or ask its owner for it "
+    "(STACK=cluster: docs/deployment.md says where accounts are named)"
+)
 # hdfs-native prints all fields of a DataNode, a thousand characters.
 DATANODE = (
     r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+)'
@@ -93,10 +97,7 @@ def mend(error: BaseException, what: str) -> str | None:
     if isinstance(error, PermissionError):
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
     if re.search(NO_RIGHT, what):
-        return (
-            "this account has no right to that: use the one that has it, or ask its owner for it "
-            "(STACK=cluster: docs/deployment.md says where accounts are named)"
-        )
+        return OTHER_ACCOUNT
     if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
         return f"check whether all servers run: make status{knobs.of_stack()}"
     if "JVM ended" in what:
