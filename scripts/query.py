@@ -10,7 +10,6 @@ behind it.
 import contextlib
 import glob
 import io
-import shlex
 import sys
 
 from pyspark.errors import AnalysisException, PySparkException
@@ -62,7 +61,7 @@ def answer(spark, text):
     if changes_something(spark, spark._jsparkSession.sessionState().sqlParser().parsePlan(text)):
         raise ValueError(
             "it is not a question: a file in queries/ holds one SELECT "
-            f"(statements that change something: make sql{knobs.of_feed()})"
+            f"(other statements: make sql{knobs.of_feed()})"
         )
     if f"{config.TOPIC}." in text:  # it names the tables with their database
         spark_session.register(spark)
@@ -100,8 +99,8 @@ def main(files=()):
             if of_spark and not isinstance(error, AnalysisException):
                 of_the_stack = errors.mend(error, errors.cause(error))
             failed[path] = of_the_stack or (
-                f"mend the file; to try it alone: make shell{knobs.of_feed()}, "
-                f"then: python scripts/query.py {shlex.quote(path)}"
+                "mend the file; to try one alone: "
+                f"make shell{knobs.of_feed()}, then: python scripts/query.py FILE"
             )
             message = str(error).split("\n\nJVM stacktrace")[0].split("\n;\n")[0].strip()
             print(f"error in {path}: {printable(message, keep=chr(10))}", flush=True)

@@ -79,8 +79,11 @@ command -v curl > /dev/null || missing+=("curl:gets the data file")
 command -v python3 > /dev/null || die 1 "there is no python3" \
   "the scripts are written in it" \
   "install Python 3.10 or newer"
+version=$(python3 --version 2>&1) || die 1 "python3 does not start: ${version##*$'\n'}" \
+  "it is $(command -v python3)" \
+  "put Python 3.10 or newer first on the PATH"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-  || die 1 "$(python3 --version) is too old" \
+  || die 1 "$version is too old" \
     "PySpark 4.2 needs Python 3.10 or newer" \
     "put a newer python3 first on the PATH"
 [ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \

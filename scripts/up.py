@@ -26,7 +26,11 @@ def start(quiet, names):
     # The lock comes first: a server that another make up has just started listens before it works.
     with servers.one_at_a_time():
         # Called by every target: returns early when the stack is healthy.
-        if quiet and all(service.process() and service.listens() for service in stack):
+        # Another stack may listen on the ports that are wanted.
+        if quiet and all(
+            service.process() and service.noted()[1:] == list(service.ports) and service.listens()
+            for service in stack
+        ):
             return
         knobs.print_knobs()
         begin = time.monotonic()

@@ -170,6 +170,8 @@ export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
 unset JAVA_TOOL_OPTIONS # only set-up needs it
+# Spark opens more files than some systems allow at first (a Mac: 256).
+[[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true
 export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop
 # Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, and
 # the JVM accepts no class archive (scripts/lib/archives.py) if the class path contains a folder.

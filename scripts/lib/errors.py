@@ -100,6 +100,13 @@ def mend(error: BaseException, what: str) -> str | None:
         return OTHER_ACCOUNT
     if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
         return f"check whether all servers run: make status{knobs.of_stack()}"
+    if "long overflow" in what:
+        return (
+            "the time of a record is after the year 294246 (its producer does not count "
+            "milliseconds): have the topic's records published again, to another topic"
+        )
+    if "JAVA_GATEWAY_EXITED" in what:
+        return f"Java says why: tail -n 60 {config.RUN_DIR}/logs/spark.log; mend that, then again"
     if "JVM ended" in what:
         return (
             "if it was out of memory: stop other programs "
@@ -165,6 +172,6 @@ def run(main: Callable, *arguments: object) -> NoReturn:
     except SystemExit as exit:
         code = exit.code or 0
     for stream in sys.stdout, sys.stderr, sys.__stderr__:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # None: it was closed from the start
             stream.flush()
     os._exit(code if isinstance(code, int) else 1)

@@ -99,7 +99,8 @@ def rebuild() -> None:
         .select(*batch.RECORD)
     )
     parts = batch.write_files(records, config.HDFS, lake.folder(), {}, ranks_of(attempts, old))
-    judged = pa.concat_tables(judged for _, judged in parts)
+    # Spark reads an empty ledger, of a landing interrupted in its first batch, in no part.
+    judged = pa.concat_tables([table_files.JUDGED.empty_table(), *(judged for _, judged in parts)])
     status, reason = batch.resolve(judged, {})
     files = batch.correct_files(config.HDFS, lake.folder(), parts, status, reason)
     print(f"  judged        {time.monotonic() - begin:>8.1f} s", flush=True)
