@@ -31,6 +31,13 @@ if [ ! -f "$run_dir/run-folder" ]; then
     "choose another: RUN_DIR=.run-2"
   chmod 700 "$run_dir" # it holds customers' data, whoever made it
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
+  chmod u+x "$run_dir/run-folder"
+  [ -x "$run_dir/run-folder" ] || {
+    rm "$run_dir/run-folder"
+    die 1 "the run folder $run_dir is on a file system that lets nothing be executed (noexec)" \
+      "Kafka and Spark unpack programs there that read compressed messages" \
+      "choose another: RUN_DIR=…"
+  }
 fi
 [ "${STACK:-local}" != docker ] || exec scripts/lib/containers.sh setup
 

@@ -74,6 +74,20 @@ def test_an_unforeseen_fault_gets_the_advice_that_fits_its_cause(error, mended):
     assert mended in found if mended else found is None
 
 
+def test_an_account_without_a_right_is_named(stack):
+    command = stack.command("status", STACK="cluster")
+    output = output_of(command, ok=False, HADOOP_USER_NAME="somebody")
+    assert "refuses this account" in output and "user=somebody" in output
+    assert "this account has no right to that" in output and "FSPermissionChecker" not in output
+
+
+def test_a_topic_that_cannot_be_created(stack):
+    output = stack.make("topic", ok=False, TOPIC="copies", REPLICATION=3)
+    command = re.search(r"make topic .*", output)[0]
+    assert command.endswith("TOPIC=copies REPLICATION=1")
+    output_of(["bash", "-c", command], ok=True)
+
+
 def test_a_tilde_that_the_shell_left_alone_and_a_folder_for_a_file(stack, tmp_path):
     restore = stack.command("restore", TOPIC="nothing_here", BACKUP="~/no.tar")
     output = output_of(restore, ok=False, HOME=str(tmp_path))
