@@ -80,8 +80,7 @@ def main():
         print(
             "\nNothing was new: the file was published and landed before, and nothing was changed."
         )
-    stack = os.environ["STACK_KNOBS"]
-    knob = stack + knobs.of_feed()
+    stack, knob = knobs.of_stack(), knobs.of_feed()
     print(f"""
 The stack runs on. To go on:
   make sql{knob}        SELECT * FROM {config.TOPIC}.attempts LIMIT 5;

@@ -114,7 +114,10 @@ def backup(path):
         f"{path}: feed {config.TOPIC}, {len(files)} files, {total / 1e6:,.1f} MB, "
         f"landed up to {landed or 'nothing'}, in {time.monotonic() - begin:.1f} s"
     )
-    print(f"to have it back, here or in another stack: make restore{knobs.of_feed()} BACKUP={path}")
+    print(
+        f"to have it back, here or in another stack: make restore{knobs.of_feed()}"
+        f"{knobs.changed('BACKUP')}"
+    )
 
 
 def main():

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 help_if_asked "$@"
 
 [ "${STACK:-local}" != docker ] || exec scripts/lib/env.sh clean
-run_dir=${RUN_DIR:-.run}
+run_dir=${RUN_DIR:=.run}
 [ -d "$run_dir" ] || {
   echo "there is no $run_dir; nothing to remove"
   exit
@@ -27,7 +27,7 @@ if [ "${YES:-}" != 1 ]; then
   read -r -p "Type yes: " answer || true
   [ "${answer:-}" = yes ] || die 1 "nothing was removed" \
     "the answer was not yes" \
-    "to remove it without a question: make clean YES=1"
+    "to remove it without a question: make clean$(of_stack) YES=1"
 fi
 # a second time, because archives.py may just have written a file
 rm -rf -- "${run_dir:?}" 2> /dev/null || rm -rf -- "${run_dir:?}"

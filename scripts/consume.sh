@@ -10,7 +10,7 @@ need_env
 total=$(python scripts/lib/topics.py)
 [ "$total" -gt 0 ] || die 1 "topic $TOPIC is empty, or not there" \
   "nothing was published to it on $KAFKA" \
-  "type: make publish"
+  "type: make publish$(of_file)"
 echo "the first 3 messages, the first 300 characters of each:"
 # What was published is made printable, and short: a control character could command the terminal.
 run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -c 3 -e -q \

@@ -25,7 +25,7 @@ if [ -n "$SYNTHETIC" ]; then
   [ ! -e "$DATA" ] || [ -f "$DATA.truth.json" ] \
     || die 1 "$DATA is there, and was not made up by this" \
       "$DATA.truth.json is not beside it" \
-      "name another file: make data SYNTHETIC=$SYNTHETIC DATA=…"
+      "name another file: make data$STACK_KNOBS SYNTHETIC=$SYNTHETIC DATA=…"
   run python scripts/lib/synthetic.py "$SYNTHETIC" "$SEED" "$DATA"
   exit
 fi
@@ -34,7 +34,7 @@ fi
 if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi
 [ ! -d "$DATA" ] || die 1 "$DATA is a folder" \
   "DATA names the file that is wanted" \
-  "name a file in it: make data DATA=$(quoted "${DATA%/}")/assessments.json"
+  "name a file in it: make data$STACK_KNOBS DATA=$(quoted "${DATA%/}")/assessments.json"
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
   if [ -f "$DATA.truth.json" ]; then
@@ -46,7 +46,7 @@ if [ -f "$DATA" ]; then
     echo "$DATA is there, sha256 $known: the assignment's file"
   elif [ "$DATA" = "$course_file" ] && [ "$ANY_HASH" != 1 ]; then
     die 1 "$DATA is not the assignment's file" "its sha256 is $hash, known is $known" \
-      "delete it and type make data; or, to use it as it is: make data ANY_HASH=1"
+      "delete it, then: make data$STACK_KNOBS; or use it as it is: make data$STACK_KNOBS ANY_HASH=1"
   else
     echo "$DATA is there, used as it is (sha256 $hash)"
   fi
@@ -56,7 +56,7 @@ fi
 if [ "$DATA" != "$course_file" ] && [[ " $KNOB_ORIGINS " = *" DATA_URL=file "* ]]; then
   die 1 "$DATA is not there" \
     "it was named as DATA" \
-    "correct the name; or say where to get it: make data DATA=$(printf %q "$DATA") DATA_URL=…"
+    "correct the name; or say where to get it: make data$STACK_KNOBS$(changed DATA) DATA_URL=…"
 fi
 mkdir -p "$(dirname "$DATA")"
 new=$DATA.$$.new
@@ -90,8 +90,8 @@ cat >&2 << END
 
   THE REAL DATA COULD NOT BE HAD: no address in DATA_URL gave the assignment's file.
     its sha256:  $known
-    have a copy? make all DATA=/path/to/the/copy.json
-    an address?  make all DATA_URL=https://… (file:///path works too)
+    have a copy? make all$(of_feed) DATA=/path/to/the/copy.json
+    an address?  make all$(of_feed) DATA_URL=https://… (file:///path works too)
   Instead, $synthetic is made up: SYNTHETIC data of the same form, for the feed "synthetic"
   and never another.
 

@@ -30,6 +30,7 @@ import batch
 import config
 import errors
 import kafka_client
+import knobs
 import lake
 import metrics
 import rebuild
@@ -131,7 +132,7 @@ def land(start, report):
             error,
             spark_session.cause(error),
             "nothing is lost and nothing is doubled",
-            "make land continues after the last committed batch",
+            f"make land{knobs.of_feed()} continues after the last committed batch",
         ) from None
     reached = lake.position_of(tables["messages"])
     short = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
@@ -140,8 +141,9 @@ def land(start, report):
             f"the ledger of feed {config.TOPIC} does not reach the topic's end",
             f"{short} were the ends, {reached} is landed: "
             "the checkpoint is ahead of the ledger, which somebody has set back",
-            "drop the checkpoint, then landing continues after the ledger: make shell, then: "
-            f"hadoop fs -rm -r {lake.table_path('_checkpoint')}; make land",
+            "drop the checkpoint, then landing continues after the ledger: "
+            f"make shell{knobs.of_feed()}, then: "
+            f"hadoop fs -rm -r {lake.table_path('_checkpoint')}; make land{knobs.of_feed()}",
         )
     return True
 

@@ -10,7 +10,7 @@ need_env
 run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" \
   || die 1 "feed $TOPIC cannot be listed" \
     "the message of hadoop is above" \
-    "no such file or directory: the feed was never landed here, type: make land;
-       otherwise: make status"
+    "no such file or directory: the feed was never landed here, type: make land$(of_feed);
+       otherwise: make status$STACK_KNOBS"
 echo "bytes, bytes with replicas, table:"
 run hadoop fs -du "$HDFS$WAREHOUSE/$TOPIC"

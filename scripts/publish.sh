@@ -12,20 +12,21 @@ need_env
 
 [ ! -d "$DATA" ] || die 1 "$DATA is a folder" \
   "what is published is one file" \
-  "name it: make publish DATA=$(quoted "$DATA")/…"
+  "name it: make publish$(of_feed) DATA=$(quoted "${DATA%/}")/…"
 [ -f "$DATA" ] || die 1 "there is no file $DATA" \
   "make data could not get it, or DATA names another" \
-  "type: make data; or use synthetic data: make publish DATA=data/synthetic.json TOPIC=synthetic"
+  "type: make data$STACK_KNOBS; or use synthetic data:
+       make publish$STACK_KNOBS DATA=data/synthetic.json TOPIC=synthetic"
 case $TOPIC in synthetic*) invented_feed=1 ;; *) invented_feed= ;; esac
 if [ -f "$DATA.truth.json" ] && [ -z "$invented_feed" ]; then
   die 1 "$DATA is invented data, and $TOPIC is not a feed for such" \
     "$DATA.truth.json beside it says so; invented data never enter a feed with real data" \
     "use a feed whose name begins with synthetic:
-       make publish DATA=$(quoted "$DATA") TOPIC=synthetic"
+       make publish$STACK_KNOBS$(changed DATA) TOPIC=synthetic"
 elif [ ! -f "$DATA.truth.json" ] && [ -n "$invented_feed" ]; then
   die 1 "$TOPIC is a feed for invented data, and $DATA is none" \
     "feeds whose name begins with synthetic are for files that make data SYNTHETIC=… made" \
-    "choose another name: make publish DATA=$(quoted "$DATA") TOPIC=…"
+    "choose another name: make publish$STACK_KNOBS$(changed DATA) TOPIC=…"
 fi
 python scripts/lib/records.py --check "$DATA" || exit 1
 
@@ -38,7 +39,7 @@ if [ "$FORCE" != 1 ]; then
         "(FORCE=1 sends them again)"
       [ "$unsendable" = 0 ] \
         || echo "  $unsendable record(s) of it cannot be sent; to have them named:" \
-          "make validate DATA=$(quoted "$DATA")"
+          "make validate$(of_file)"
       exit
       ;;
     part)
@@ -64,9 +65,9 @@ if [[ ${codes[*]} != [03]\ 0\ 0 ]]; then
   ended="the reader of the file ended with ${codes[0]}, jq with ${codes[1]}, kcat with ${codes[2]}"
   die 1 "not all of $DATA was sent: $ended" \
     "the messages of those that did not end with 0 are above; Kafka is at $KAFKA" \
-    "mend what they say (a broker that does not answer: make status);
-       then again: make publish (nothing is doubled by that)"
+    "mend what they say (a broker that does not answer: make status$STACK_KNOBS);
+       then again: make publish$(of_file) (nothing is doubled by that)"
 fi
 [ "${codes[0]}" -eq 0 ] || die 1 "some records of $DATA were not sent; all others were" \
   "they are named above, by their numbers" \
-  "mend them in the file, then: make publish (what is there already becomes a duplicate)"
+  "mend them in the file, then: make publish$(of_file) (what is there already becomes a duplicate)"

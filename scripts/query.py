@@ -18,6 +18,7 @@ from pyspark.sql.utils import is_remote
 
 import config
 import errors
+import knobs
 import questions
 import spark_session
 from printable import printable
@@ -62,7 +63,7 @@ def answer(spark, text):
     ):  # the server of make serve refuses such statements itself
         raise ValueError(
             "it is not a question: a file in queries/ holds one SELECT "
-            "(statements that change something: make sql)"
+            f"(other statements: make sql{knobs.of_feed()})"
         )
     if not is_remote() and f"{config.TOPIC}." in text:  # it names the tables with their database
         spark_session.register(spark)
@@ -98,7 +99,8 @@ def main(files=()):
             if of_spark and not isinstance(error, AnalysisException):
                 of_the_stack = errors.mend(error, errors.cause(error))
             failed[path] = of_the_stack or (
-                f"mend the file; to try it alone: make shell, then: python scripts/query.py {path}"
+                "mend the file; to try one alone: "
+                f"make shell{knobs.of_feed()}, then: python scripts/query.py FILE"
             )
             message = str(error).split("\n\nJVM stacktrace")[0].split("\n;\n")[0].strip()
             print(f"error in {path}: {printable(message, keep=chr(10))}", flush=True)

@@ -5,6 +5,7 @@ Run by: make reprocess
 """
 
 import errors
+import knobs
 import rebuild
 import spark_session
 import writing
@@ -23,7 +24,7 @@ def main():
             error,
             spark_session.cause(error),
             "no attempt lacks a child",
-            "make reprocess does it again",
+            f"make reprocess{knobs.of_feed()} does it again",
         ) from None
 
 

@@ -9,6 +9,7 @@ to the topic first (lib/replay.py). The file's format: lib/archive_file.py.
 """
 
 import hashlib
+import shlex
 import tarfile
 import time
 
@@ -78,7 +79,7 @@ def damaged(path, why):
     raise errors.Failure(
         f"{path} is damaged; nothing was restored",
         why,
-        "take another copy of it: make restore BACKUP=…",
+        f"take another copy of it: make restore{knobs.of_feed()} BACKUP=…",
     )
 
 
@@ -89,14 +90,15 @@ def restore(path):
         raise errors.Failure(
             f"{path} is a backup of feed {manifest['feed']}, not of {config.TOPIC}",
             "a feed keeps its name",
-            f"make restore TOPIC={manifest['feed']} BACKUP={path}",
+            f"make restore{knobs.of_stack()} TOPIC={manifest['feed']} BACKUP={shlex.quote(path)}",
         )
     if lake.exists(lake.folder()):
         raise errors.Failure(
             f"feed {config.TOPIC} is there already; nothing was restored",
             f"{config.HDFS}{lake.folder()}",
-            "to put the backup in its place: make shell, then: "
-            f"hadoop fs -mv {lake.folder()} {lake.folder()}_old; then again",
+            f"to put the backup in its place: make shell{knobs.of_feed()}, then: hadoop fs -mv "
+            f"{lake.folder()} {lake.folder()}_old; "
+            f"then: make restore{knobs.of_feed()}{knobs.changed('BACKUP')}",
         )
     unpack(path, manifest)
     topic_id = topics.topic_id()

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 help_if_asked "$@"
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 quiet=${1:-}
-run_dir=${RUN_DIR:-.run}
+run_dir=${RUN_DIR:=.run}
 (
   umask 077
   mkdir -p "$run_dir"
@@ -31,6 +31,13 @@ if [ ! -f "$run_dir/run-folder" ]; then
     "choose another: RUN_DIR=.run-2"
   chmod 700 "$run_dir" # it holds customers' data, whoever made it
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
+  chmod u+x "$run_dir/run-folder"
+  [ -x "$run_dir/run-folder" ] || {
+    rm "$run_dir/run-folder"
+    die 1 "the run folder $run_dir is on a file system that lets nothing be executed (noexec)" \
+      "Kafka and Spark unpack programs there that read compressed messages" \
+      "choose another: RUN_DIR=…"
+  }
 fi
 [ "${STACK:-local}" != docker ] || exec scripts/lib/containers.sh setup
 
@@ -47,7 +54,7 @@ needs() {
   [ "$free" -ge "$1" ] \
     || die 1 "the disk is too full for $2: $free MB are free, $1 MB are needed" \
       "$(df -Pk . | awk 'NR == 2 {print "it is " $1 ", mounted at " $6}')" \
-      "make room there, or clone to another disk; then again: make setup"
+      "make room there, or clone to another disk; then again: make setup$(of_stack)"
 }
 
 # --- Java and the system's tools ---------------------------------------------------------------
@@ -79,8 +86,11 @@ command -v curl > /dev/null || missing+=("curl:gets the data file")
 command -v python3 > /dev/null || die 1 "there is no python3" \
   "the scripts are written in it" \
   "install Python 3.10 or newer"
+version=$(python3 --version 2>&1) || die 1 "python3 does not start: ${version##*$'\n'}" \
+  "it is $(command -v python3)" \
+  "put Python 3.10 or newer first on the PATH"
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-  || die 1 "$(python3 --version) is too old" \
+  || die 1 "$version is too old" \
     "PySpark 4.2 needs Python 3.10 or newer" \
     "put a newer python3 first on the PATH"
 [ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \
@@ -116,7 +126,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         tail -n 20 "$run_dir/apt.log" >&2
         die 1 "apt-get could not install ${packages[*]}" \
           "its output: $run_dir/apt.log" \
-          "install them by hand, then: make setup"
+          "install them by hand, then: make setup$(of_stack)"
       }
   else
     die 1 "no apt-get and no Homebrew here" \
@@ -127,7 +137,7 @@ fi
 if [ -z "$remembered" ]; then
   remembered=$(find_java) || die 1 "there is still no Java 17 or newer" \
     "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" \
-    "install one, or: make setup JAVA_HOME=/path/to/it"
+    "install one, or: make setup$(of_stack) JAVA_HOME=/path/to/it"
   [ -z "${JAVA_HOME:-}" ] || [ "$JAVA_HOME" -ef "$remembered" ] \
     || say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
   printf '%s\n' "$remembered" > "$run_dir/java_home"
@@ -188,7 +198,7 @@ if [ "$(cat .venv/made-from 2> /dev/null)" != "$wanted" ] \
     || die 1 "pip could not install the Python packages" \
       "its message is above; nothing half made is left" \
       "no connection: check the network, or set https_proxy; otherwise mend what pip says;
-       then again: make setup"
+       then again: make setup$(of_stack)"
   printf '%s\n' "$wanted" > .venv/made-from
   trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
   rm -rf .venv.old
@@ -231,13 +241,13 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
         die 1 "the server jars could not be had" \
           "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" \
           "no connection: check the network, or set https_proxy; otherwise mend what the log says;
-       then again: make setup"
+       then again: make setup$(of_stack)"
       }
     jars_are_right "$new" || {
       rm -rf "$run_dir/ivy"
       die 1 "a server jar is not the one that conf/jars.lock names" \
         "a broken download, or another file under the same name" \
-        "try again: make setup (and tell the maintainers if it stays so)"
+        "try again: make setup$(of_stack) (and tell the maintainers if it stays so)"
     }
     # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
     # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)

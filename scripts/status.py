@@ -36,7 +36,7 @@ def main():
             )
         print(f"{'together':<45} {total // 2**20:>5} MB")
         if not all(service.process() for service in servers.services()):
-            print("\nnot all of it runs; to start it: make up")
+            print(f"\nnot all of it runs; to start it: make up{knobs.of_stack()}")
             return
     else:
         if not os.environ.get("PIPELINE_INSTALLED"):

@@ -11,5 +11,9 @@ need_env
 # Kafka warns of each name that contains a _.
 run kafka-topics --create --if-not-exists --topic "$TOPIC" --partitions "$PARTITIONS" \
   --replication-factor "$REPLICATION" --config retention.ms=-1 --bootstrap-server "$KAFKA" 2>&1 \
-  | { grep -v '^WARNING: Due to limitations in metric names' || true; }
+  | { grep -v '^WARNING: Due to limitations in metric names' || true; } \
+  || die 1 "topic $TOPIC could not be created" \
+    "the message of kafka-topics is above; PARTITIONS is $PARTITIONS, REPLICATION is $REPLICATION" \
+    "REPLICATION is at most the number of brokers: make topic$(of_feed) REPLICATION=1
+       otherwise correct what it names"
 run kafka-topics --describe --topic "$TOPIC" --bootstrap-server "$KAFKA"

@@ -25,7 +25,11 @@ def start(stack, quiet=False):
     # The lock comes first: a server that another make up has just started listens before it works.
     with servers.one_at_a_time():
         # Called by every target: returns early when the stack is healthy.
-        if quiet and all(service.process() and service.listens() for service in stack):
+        # Another stack may listen on the ports that are wanted.
+        if quiet and all(
+            service.process() and service.noted()[1:] == list(service.ports) and service.listens()
+            for service in stack
+        ):
             return
         knobs.print_knobs()
         begin = time.monotonic()
@@ -37,7 +41,7 @@ def start(stack, quiet=False):
                     f"it was started with {service.noted()[1:]}, now wanted are "
                     f"{list(service.ports)} "
                     f"(KAFKA={os.environ['KAFKA']}, HDFS={os.environ['HDFS']})",
-                    "use the old KAFKA and HDFS; or stop it first: make down; "
+                    f"use the old KAFKA and HDFS; or stop it first: make down{knobs.of_stack()}; "
                     "or have a second stack: RUN_DIR=.run-2",
                 )
         for service in started:

@@ -19,6 +19,7 @@ import jsonschema_rs
 
 import errors
 import intervals
+import knobs
 import records
 import verdict
 from printable import printable
@@ -88,7 +89,7 @@ def main():
         raise errors.Failure(
             f"there is no file {path}",
             "make data could not get it, or DATA names another",
-            "make data; or name it: make validate DATA=…",
+            f"make data; or name it: make validate{knobs.of_stack()} DATA=…",
         )
     files = os.scandir(path) if os.path.isdir(path) else [pathlib.Path(path)]
     size = sum(file.stat().st_size for file in files)
@@ -118,7 +119,7 @@ def main():
             f"{rejected:,} of the {verdicts.total():,} records of {path} would be rejected",
             f"the first {min(rejected, NAMED)} are named above; "
             "what a message must be: assessment-attempt.schema.json",
-            "mend them in the file, then: make validate; nothing was sent",
+            f"mend them in the file, then: make validate{knobs.of_file()}; nothing was sent",
         )
 
 

@@ -13,7 +13,7 @@ import tempfile
 import pytest
 
 from messages import LINES
-from stacks import ROOT, Stack, clean_environment, output_of
+from stacks import ROOT, Stack, clean_environment, output_of, type_into
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can become another user, or mount something"
@@ -39,44 +39,89 @@ def checkout():
 # --- settings -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "CDPATH=.:/",
-        "PYSPARK_SUBMIT_ARGS=--master local[2]",
-        "PYSPARK_DRIVER_PYTHON_OPTS=notebook",
-        "SPARK_REMOTE=sc://nowhere",
-        "SPARK_HOME=/nowhere",
-        "PYTHONSAFEPATH=1",
-        "PYTHONHOME=/usr",
-        "PYTHONOPTIMIZE=2",
-        "PYTHONPATH=/nowhere",
-        "PYTHONWARNINGS=error",
-        "MAKEFLAGS=-j",
-        "BASH_ENV=/nowhere",
-        "SHELLOPTS=xtrace",
-        "_JAVA_OPTIONS=-Xmx1m",
-        "JAVA_TOOL_OPTIONS=-Dno=matter",
-        "CLASSPATH=/nowhere",
-        "HADOOP_OPTS=-wrong",
-        "HADOOP_CONF_DIR=/nowhere",
-        "HADOOP_USER_NAME=somebody",
-        "KAFKA_OPTS=-wrong",
-        "TMPDIR=/nowhere",
-        "LC_ALL=tr_TR.UTF-8",
-        "TZ=Asia/Kathmandu",
-        "POSIXLY_CORRECT=1",
-        "GREP_OPTIONS=-v",
-        "HOME=/nowhere",
-        "COLUMNS=1",
-    ],
-)
+SETTINGS = [
+    "CDPATH=.:/",
+    "PYSPARK_SUBMIT_ARGS=--master local[2]",
+    "PYSPARK_DRIVER_PYTHON_OPTS=notebook",
+    "SPARK_REMOTE=sc://nowhere",
+    "SPARK_HOME=/nowhere",
+    "PYTHONSAFEPATH=1",
+    "PYTHONHOME=/usr",
+    "PYTHONOPTIMIZE=2",
+    "PYTHONPATH=/nowhere",
+    "PYTHONWARNINGS=error",
+    "MAKEFLAGS=-j",
+    "BASH_ENV=/nowhere",
+    "SHELLOPTS=xtrace",
+    "_JAVA_OPTIONS=-Xmx1m",
+    "JAVA_TOOL_OPTIONS=-Dno=matter",
+    "CLASSPATH=/nowhere",
+    "HADOOP_OPTS=-wrong",
+    "HADOOP_CONF_DIR=/nowhere",
+    "HADOOP_USER_NAME=somebody",
+    "KAFKA_OPTS=-wrong",
+    "TMPDIR=/nowhere",
+    "LC_ALL=tr_TR.UTF-8",
+    "TZ=Asia/Kathmandu",
+    "POSIXLY_CORRECT=1",
+    "GREP_OPTIONS=-v",
+    "HOME=/nowhere",
+    "COLUMNS=1",
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_a_setting_of_the_users_reaches_no_tool(stack, setting):
     name, _, value = setting.partition("=")
     command = stack.command("status")
     without = output_of(command, ok=True)
     with_it = output_of(command, ok=True, **{name: value})
     assert re.sub(r"\d+ MB", "MB", with_it) == re.sub(r"\d+ MB", "MB", without)
+
+
+def test_all_settings_at_once_reach_no_step(stack, tmp_path, monkeypatch):
+    """With 256 open files as well, the limit that a Mac begins with."""
+    lines = tmp_path / "lines.jsonl"
+    lines.write_bytes(LINES)
+    for setting in SETTINGS:
+        monkeypatch.setenv(*setting.split("=", 1))
+    monkeypatch.setenv("USER_HOME", "/nowhere")  # HOME, for clean_environment
+    command = stack.command("publish land verify query", TOPIC="settings", DATA=lines)
+    output = output_of(["bash", "-c", 'ulimit -S -n 256; exec "$@"', "bash", *command], ok=True)
+    assert "5 sent" in output and "DIFFERS" not in output and "== 01_" in output
+    for target, prompt, line in (
+        ("pyspark", ">>> ", "print('rows:', spark.table('settings.attempts').count())"),
+        ("sql", "spark-sql .*> ", "SELECT concat('rows: ', count(*)) FROM settings.attempts;"),
+    ):
+        type_into(stack.command(target, TOPIC="settings"), prompt, line, "rows: 5")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(stack, closed):
+    output_of(["bash", "-c", f'"$@" {closed}', "bash", *stack.command("status")], ok=True)
+
+
+def test_of_pips_settings_only_those_are_read_that_name_a_source(checkout, tmp_path):
+    (tmp_path / ".config/pip").mkdir(parents=True)
+    (tmp_path / ".config/pip/pip.conf").write_text(
+        "[global]\nuser = true\nno-deps = true\nindex-url = file:///no/such/index\n"
+    )
+    output = output_of(["make", "setup"], ok=False, cwd=checkout, HOME=str(tmp_path))
+    assert "--user" not in output and "/no/such/index" in output
+    assert "error: pip could not install the Python packages" in output
+    assert not (checkout / ".venv").exists()
+    shutil.rmtree(checkout / ".run")
+
+
+def test_a_python3_that_does_not_start_is_named(checkout, tmp_path):
+    shim = tmp_path / "python3"
+    shim.write_text("#!/bin/sh\necho no version is set for python3 >&2\nexit 126\n")
+    shim.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    output = output_of(["make", "setup"], ok=False, cwd=checkout, PATH=path)
+    assert "error: python3 does not start: no version is set for python3" in output
+    assert f"it is {shim}" in output
+    shutil.rmtree(checkout / ".run")
 
 
 def test_no_file_of_the_home_folder_reaches_kcat_jq_curl_or_bash(stack, tmp_path):
@@ -196,6 +241,19 @@ def test_a_tmp_where_nothing_may_be_executed_and_a_home_that_is_read_only(stack)
     namespace = ["unshare", "--mount", "sh", "-c", inside, "sh", str(ROOT)]
     output = output_of([*namespace, *command], ok=True)
     assert "5 sent" in output and "DIFFERS" not in output and "== 01_" in output
+
+
+def test_a_clone_and_a_run_folder_where_nothing_may_be_executed(checkout):
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("this machine gives no mount namespace")
+    inside = 'mount --bind "$1" "$1" && mount -o remount,bind,noexec "$1" && cd "$1" && make status'
+    command = ["unshare", "--mount", "sh", "-c", inside, "sh", str(checkout)]
+    output = output_of(command, ok=False)
+    assert "error: the scripts are not executable" in output
+    assert "noexec" in output and "clone to another place" in output
+    inside = "mount -t tmpfs -o noexec tmpfs /mnt && make setup RUN_DIR=/mnt/run"
+    output = output_of(["unshare", "--mount", "sh", "-c", inside], ok=False, cwd=checkout)
+    assert "error: the run folder /mnt/run is on a file system that lets nothing" in output
 
 
 def test_what_set_up_has_not_made_is_not_made_by_a_command(tmp_path):

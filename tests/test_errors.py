@@ -1,34 +1,47 @@
 """Error messages: the last line names the command that repairs this very fault."""
 
+import ast
 import errno
+import re
 
 import deltalake
 import kafka
 import pytest
 
 import errors
-from messages import FIVE
+from messages import FIVE, LINES, good
 from stacks import ROOT, output_of
 
 
-def test_the_last_line_of_an_error_mends_this_very_fault(stack):
-    """Covers tables that differ from the ledger, a ledger behind the topic, missing tables."""
+def test_the_last_line_of_an_error_mends_this_very_fault(stack, tmp_path):
+    """Each command is run as it is printed, so it must name the knobs of this run."""
+    data = tmp_path / "my lines.jsonl"
+    data.write_bytes(LINES)
 
-    def remedy():
-        output = stack.make("verify", ok=False, TOPIC="mends", DATA="none")
-        return output.rstrip().splitlines()[-2].strip()
+    def mended_by(command, target):
+        output = stack.make(target, ok=False, TOPIC="mends", DATA=data)
+        last = output.rstrip().splitlines()[-2].strip()  # make adds a line
+        found = last[last.index("make ") :]
+        assert found.startswith(f"make {command} "), output
+        output_of(["bash", "-c", found], ok=True)
 
-    stack.make("topic", TOPIC="mends")
-    stack.kcat("mends", *FIVE)
-    stack.make("land", TOPIC="mends")
+    mended_by("publish", "land")
+    mended_by("land", "verify")
     deltalake.DeltaTable(f"{stack.hdfs}/warehouse/mends/options").delete("keen_id = 'shape-1'")
-    assert remedy() == "tables do not agree with the ledger: make reprocess"
-    stack.make("reprocess", TOPIC="mends")
-    stack.make("verify", TOPIC="mends", DATA="none")
+    mended_by("reprocess", "verify")
     stack.kcat("mends", FIVE[0])
-    assert remedy() == "the topic is not landed as it is now: make land"
-    stack.make("land", TOPIC="mends")
-    stack.make("verify", TOPIC="mends", DATA="none")
+    mended_by("land", "verify")
+    data.write_bytes(good() + b"\n" + LINES)
+    mended_by("publish", "verify")
+    mended_by("land", "verify")
+    stack.make("verify", TOPIC="mends", DATA=data)
+
+    data.write_bytes(b"not JSON\n" + LINES)
+    output = stack.make("verify", ok=False, TOPIC="mends", DATA=data)
+    assert "records of the file cannot be sent: mend them; make validate" in output
+    deltalake.DeltaTable(f"{stack.hdfs}/warehouse/mends/messages").delete("kafka_offset = 1")
+    output = stack.make("verify", ok=False, TOPIC="mends", DATA="none")
+    assert "move the feed aside: make shell" in output and "make reprocess" not in output
     missing = "no such file or directory: the feed was never landed here, type: make land"
     assert missing in stack.make("list", ok=False, TOPIC="never_landed")
 
@@ -43,12 +56,36 @@ def test_the_last_line_of_an_error_mends_this_very_fault(stack):
         ),
         (RuntimeError("RPC error: Connection refused (os error 111)"), "make status"),
         (kafka.errors.KafkaConnectionError("no answer"), "make status"),
+        (kafka.errors.TopicAuthorizationFailedError("t"), "no right"),
+        (
+            RuntimeError(
+                "RPC error: org.apache.hadoop.security.AccessControlException: Permission denied: "
+                "user=other, access=WRITE"
+            ),
+            "no right",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "ls -ld /x"),
+        (kafka.errors.MessageSizeTooLargeError("t"), None),
         (ValueError("list index out of range"), None),
     ],
 )
 def test_an_unforeseen_fault_gets_the_advice_that_fits_its_cause(error, mended):
     found = errors.mend(error, errors.cause(error))
     assert mended in found if mended else found is None
+
+
+def test_an_account_without_a_right_is_named(stack):
+    command = stack.command("status", STACK="cluster")
+    output = output_of(command, ok=False, HADOOP_USER_NAME="somebody")
+    assert "refuses this account" in output and "user=somebody" in output
+    assert "this account has no right to that" in output and "FSPermissionChecker" not in output
+
+
+def test_a_topic_that_cannot_be_created(stack):
+    output = stack.make("topic", ok=False, TOPIC="copies", REPLICATION=3)
+    command = re.search(r"make topic .*", output)[0]
+    assert command.endswith("TOPIC=copies REPLICATION=1")
+    output_of(["bash", "-c", command], ok=True)
 
 
 def test_a_tilde_that_the_shell_left_alone_and_a_folder_for_a_file(stack, tmp_path):
@@ -60,3 +97,28 @@ def test_a_tilde_that_the_shell_left_alone_and_a_folder_for_a_file(stack, tmp_pa
     assert "is a folder" in stack.make("data", ok=False, DATA=tmp_path, DATA_URL="file:///nowhere")
     assert "is a folder" in stack.make("publish", ok=False, DATA=tmp_path)
     assert not [path for path in ROOT.iterdir() if path.name.startswith("~")]
+
+
+# A command that means a stack, a feed or a file, with no knobs behind it.
+WITHOUT_KNOBS = re.compile(
+    r"make (setup|up|down|status|topic|publish|consume|land|list|query|verify|reprocess|backup"
+    r"|restore|export|shell|pyspark|sql|clean|all)\b(?!-|\{knobs\.|\{of_feed|\$| [A-Z]+=)"
+)
+
+
+def remedies():
+    """Yields (file, source text) of the third argument of each Failure, and of each die."""
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Failure"):
+                if len(node.args) == 3:
+                    yield path.name, ast.unparse(node.args[2])
+    for path in (ROOT / "scripts").rglob("*.sh"):
+        for found in re.finditer(r"\bdie \d(?:[^\n]*\\\n)*[^\n]*", path.read_text()):
+            yield path.name, found[0]
+
+
+def test_each_command_that_an_error_names_has_the_knobs_of_this_run():
+    found = list(remedies())
+    assert len(found) > 80
+    assert not [each for each in found if WITHOUT_KNOBS.search(each[1])]

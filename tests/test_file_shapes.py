@@ -28,6 +28,11 @@ READ = {
     "pretty.json": b"\n".join(json.dumps(value, indent=2).encode() for value in VALUES),
     "together.json": b"".join(FIVE),
     "blanks.json": b"\n\n  " + b" ".join(FIVE) + b"\n",
+    "array-lines.jsonl": json.dumps(VALUES[:2]).encode()
+    + b"\r\n"
+    + json.dumps(VALUES[2:]).encode()
+    + b"\n",
+    "commas.json": b",\n".join(FIVE) + b",\n",
     "sequence.json": b"".join(b"\x1e" + each + b"\n" for each in FIVE),
 }
 
@@ -56,6 +61,9 @@ def tarred(tmp_path, mode):
 
 WRAPPED = json.dumps({"count": 5, "attempts": VALUES}).encode()
 WRAPPED_IN_GZIP = gzip.compress(json.dumps({"attempts": VALUES}).encode())
+KEYED = json.dumps({value["keen_id"]: value for value in VALUES}).encode()
+PAGES = json.dumps({"page-1": VALUES[:2], "page-2": {"attempts": VALUES[2:]}}).encode()
+UPDATES = b"\n".join(b'{"before": %s, "after": %s}' % (FIVE[0], each) for each in FIVE)
 ENVELOPES = json.dumps([{"payload": {"before": None, "after": value}} for value in VALUES]).encode()
 TWICE_ENCODED = b"\n".join(json.dumps(each.decode()).encode() for each in FIVE)
 PAGE = b"\n<!DOCTYPE html><html><body>404</body></html>"
@@ -65,6 +73,13 @@ CHANGED = {
     "wrapped.json": (WRAPPED, "inside of other values, each at .attempts[]", VALUES),
     "wrapped.json.gz": (WRAPPED_IN_GZIP, ".attempts[]", VALUES),
     "envelopes.json": (ENVELOPES, ".payload.after", VALUES),
+    "keyed.json": (KEYED, "each at .. | objects", VALUES),
+    "pages.json": (PAGES, "each at .. | objects", VALUES),
+    "odd-names.json": (json.dumps({"a-b": {"c d": VALUES}}).encode(), '["a-b"]["c d"][]', VALUES),
+    "updates.jsonl": (UPDATES, "each at .after", VALUES),
+    "nested.json": (json.dumps([VALUES[:2], VALUES[2:]]).encode(), "each at .[]", VALUES),
+    "framed.bin": (b"\0\0\0\0\7" + FIVE[0], "schema registry", VALUES[:1]),
+    "twice.json.gz": (gzip.compress(gzip.compress(LINES)), "gzip twice", VALUES),
     "twice-encoded.jsonl": (TWICE_ENCODED, "fromjson", VALUES),
     "utf-16.json": (ARRAY.decode().encode("utf-16"), "UTF-16", VALUES),
     "utf-16-be.jsonl": (LINES.decode().encode("utf-16-be"), "UTF-16", VALUES),
@@ -78,6 +93,10 @@ CHANGED = {
     "blank.json": (b"\n \n", "holds no record", None),
     "page.json": (PAGE, "HTML", None),
     "table.csv": (b"keen_id,exam_name\n1,Git\n", "CSV", None),
+    "quoted.csv": (b'"keen_id","exam_name"\n"1","Git"\n', "CSV", None),
+    "book.xlsx": (b"PK\3\4" + bytes(26) + b"[Content_Types].xml", "office", None),
+    "attempts.db": (b"SQLite format 3\0\x10\0\1\1" + bytes(100), "a binary file", None),
+    "pointer.json": (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "Git LFS", None),
     "semicolons.csv": (b"keen_id;exam_name\n1;Git\n2;Git\n", "CSV", None),
 }
 
@@ -111,6 +130,10 @@ def test_publish_verify_and_validate_name_the_shape_and_send_nothing(stack, tmp_
     for target in ("validate", "publish"):
         output = stack.make(target, ok=False, TOPIC="other_shape", DATA=empty)
         assert "it holds no record" in output
+    for content in ('{"message": "Not Found"}', "[1, 2, 3]", "null"):
+        path.write_text(content)
+        output = stack.make("publish", ok=False, TOPIC="other_shape", DATA=path)
+        assert "none has a keen_id" in output
     assert re.search(r"other_shape +0 +0 +0 +0", stack.make("status"))
 
 

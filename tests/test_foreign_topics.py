@@ -107,6 +107,28 @@ def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
     ), output
 
 
+def test_times_that_count_other_units_than_milliseconds(stack):
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    topic = {
+        "num_partitions": 1,
+        "replication_factor": 1,
+        "configs": {"message.timestamp.after.max.ms": str(2**63 - 1)},
+    }
+    admin.create_topics({"microseconds": topic, "nanoseconds": topic}, wait_for_metadata=True)
+    admin.close()
+    now = time.time_ns()
+    with KafkaProducer(bootstrap_servers=stack.kafka) as producer:
+        producer.send("microseconds", FIVE[0], timestamp_ms=now // 1_000).get(30)
+        producer.send("nanoseconds", FIVE[0], timestamp_ms=now).get(30)
+    stack.make("land", TOPIC="microseconds")
+    assert "DIFFERS" not in stack.make("verify", TOPIC="microseconds", DATA="none")
+    assert len(stack.table("microseconds", "attempts")) == 1
+    output = stack.make("land", ok=False, TOPIC="nanoseconds")
+    assert "after the year 294246 (its producer does not count milliseconds)" in output
+    # What is interrupted before its first commit leaves an empty ledger.
+    stack.make("reprocess", TOPIC="nanoseconds")
+
+
 def test_transactions_are_landed_when_they_are_committed(stack):
     """Transaction markers occupy offsets but are not records.
 

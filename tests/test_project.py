@@ -97,6 +97,13 @@ def test_the_map_in_the_readme_is_the_tree():
     assert named == there
 
 
+def test_each_message_in_the_readmes_help_is_in_the_scripts():
+    sources = "".join((ROOT / path).read_text() for path in TRACKED if path.startswith("scripts/"))
+    cells = re.findall(r"^\| (`.*`) \| ", README.split("## When it fails")[1], re.MULTILINE)
+    parts = [part.strip() for cell in cells for part in re.split("…|`, `|`", cell)]
+    assert len(cells) > 5 and not [part for part in parts if part not in sources]
+
+
 def test_shellcheck_finds_nothing():
     scripts = [
         path

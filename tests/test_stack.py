@@ -102,7 +102,10 @@ def test_clean_removes_no_folder_of_somebody_else(stack, tmp_path):
 
 
 def test_a_running_stack_is_not_mistaken_for_one_on_other_ports(stack):
-    assert "runs on other ports" in stack.make("topic", ok=False, KAFKA="127.0.0.1:20998")
+    with socket.create_server(("127.0.0.1", 0)) as other:  # such as another stack's broker
+        for port in 20998, other.getsockname()[1]:
+            output = stack.make("topic", ok=False, KAFKA=f"127.0.0.1:{port}")
+            assert "runs on other ports" in output
 
 
 def test_a_port_that_is_taken_is_named_with_its_holder(stack):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import config
 import intervals
+import knobs
 from errors import Failure
 
 FORMAT = 1
@@ -65,7 +66,7 @@ def read_manifest(path: str) -> dict:
         raise Failure(
             f"there is no file {path}",
             "it was named as BACKUP, or is its default",
-            "make restore BACKUP=/path/to/the/file",
+            f"make restore{knobs.of_feed()} BACKUP=/path/to/the/file",
         ) from None
     except (tarfile.TarError, ValueError, IsADirectoryError) as error:
         raise Failure(

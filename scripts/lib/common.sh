@@ -26,6 +26,27 @@ quoted() {
   printf '%s' "$shown"
 }
 
+# changed KNOB…: those that are not at their defaults, as one types them behind a make command.
+changed() {
+  local name makefile
+  makefile=$(< Makefile)
+  for name in "$@"; do
+    [ -n "${!name+set}" ] || continue # run by hand
+    [[ $makefile = *$'\n'"$name ?=${!name:+ ${!name}}"$'\n'* ]] \
+      || printf ' %s=%s' "$name" "$(quoted "${!name}")"
+  done
+}
+
+# For messages: what makes a make command mean this stack, this feed, this data file. (STACK_KNOBS:
+# what env.sh has found, in a container that outside of it.)
+of_stack() {
+  local names='STACK CLUSTER CLIENT_CONF KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR'
+  # shellcheck disable=SC2086
+  printf '%s' "${STACK_KNOBS-$(changed $names)}"
+}
+of_feed() { printf '%s' "$(of_stack)" "$(changed TOPIC)"; }
+of_file() { printf '%s' "$(of_feed)" "$(changed DATA)"; }
+
 # run COMMAND…: shows the real command and runs it.
 run() {
   printf '$ %s\n' "$(quoted "$@")" >&2
@@ -53,7 +74,7 @@ help_if_asked() {
 need_env() {
   [ -n "${PIPELINE_ENV:-}" ] || die 2 "${0##*/} was started without its environment" \
     "the knobs (KAFKA, HDFS, TOPIC, …) are set and checked by scripts/lib/env.sh" \
-    "type: the Make target of the same name; or work inside make shell"
+    "type: the Make target of the same name; or work inside make shell$(of_stack)"
 }
 
 # sha256 …: sha256sum, which a Mac has by another name.

@@ -87,7 +87,7 @@ setup() {
   run "${compose[@]}" build kafka >&2 || die 1 "the image could not be built" \
     "the builder's message is above" \
     "no connection: check the network; the base image cannot be had: name another one of Debian 12,
-       BASE=image make setup STACK=docker; otherwise mend what it says; then the same again"
+       BASE=image make setup$(of_stack); otherwise mend what it says; then the same again"
 }
 
 # Each container of the stack: SERVICE ID IMAGE STATUS
@@ -116,7 +116,7 @@ up() {
     die 1 "the containers could not be started" \
       "Docker's message is above; all of it: $own/logs/compose.log" \
       "a port is taken: stop the program that holds it, or choose others:
-       make up STACK=docker KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020
+       make up STACK=docker${CLUSTER:+ CLUSTER=1} KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020
        otherwise: ${compose[*]} logs"
   }
   waiting=$("${compose[@]}" config --services)
@@ -133,7 +133,7 @@ up() {
       "${compose[@]}" logs --tail=20 "$service" >&2
       die 1 "${waiting//$'\n'/, } not healthy after $up_limit_s s" \
         "the end of the log of $service is above" \
-        "all of it: ${compose[*]} logs $service; then: make up STACK=docker"
+        "all of it: ${compose[*]} logs $service; then: make up$STACK_KNOBS"
     }
     [ -z "$waiting" ] || sleep 0.5 # between two probes
   done
@@ -148,7 +148,7 @@ in_container() {
   spark=$(containers | awk '$1 == "spark" {print $2}')
   [ -n "$spark" ] || die 1 "the stack does not run" \
     "there is no container of the service spark in project $project" \
-    "make up STACK=docker${CLUSTER:+ CLUSTER=1}"
+    "make up$STACK_KNOBS"
   own_folder
   # shellcheck disable=SC2016  # Docker's own template
   network=$(inspect "$spark" '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}')
@@ -196,7 +196,7 @@ in_container() {
     options+=(--env "$option")
   done
   options+=(--env CLUSTER= --env CLIENT_CONF= --env "RUN_DIR=$own" --env "HOME=$own/home"
-    --env "STACK_KNOBS= STACK=docker${CLUSTER:+ CLUSTER=1}"
+    --env "STACK_KNOBS=$STACK_KNOBS"
     --env "TERM=${TERM:-dumb}" --env "COLUMNS=${COLUMNS:-}")
   exec docker run "${options[@]}" "$image" "$PWD/scripts/lib/env.sh" "$@"
 }
@@ -233,7 +233,7 @@ case ${verb%.*} in
       read -r -p "and landed in them, and $own. Type yes: " answer || true
       [ "${answer:-}" = yes ] || die 1 "nothing was removed" \
         "the answer was not yes" \
-        "to remove it without a question: make clean YES=1 STACK=docker"
+        "to remove it without a question: make clean$STACK_KNOBS YES=1"
     fi
     run "${compose[@]}" down --volumes
     [ ! -f "$RUN_DIR/run-folder" ] || rm -rf -- "${own:?}" # never in somebody else's folder

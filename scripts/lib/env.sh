@@ -78,6 +78,11 @@ unset LC_ALL
 [[ $ROOT =~ ^[A-Za-z0-9_./+@=-]+$ ]] || die 2 "this project lies in $(printf %q "$ROOT")" \
   "Java class paths cannot hold blanks and signs" "move it to a path of letters, digits and . _ -"
 
+cd "$ROOT"
+RUN_DIR=${RUN_DIR#"$ROOT/"}
+STACK_KNOBS=$(of_stack)
+export STACK_KNOBS
+
 if [ "$STACK" != docker ] && [ -z "${PIPELINE_INSTALLED:-}" ] && ! id -un > /dev/null 2>&1; then
   die 2 "the user number $(id -u) has no name on this machine" \
     "Hadoop and Spark ask the system for it, and stop without one" \
@@ -92,7 +97,7 @@ if [ "$CLUSTER" = 1 ]; then
   [ "$(origin_of SPARK_MASTER)" != file ] || export SPARK_MASTER=spark://spark-master:7077
 fi
 if [ -n "$CLIENT_CONF" ]; then
-  folder=$(cd "$ROOT" && cd "$CLIENT_CONF" 2> /dev/null && pwd) \
+  folder=$(cd "$CLIENT_CONF" 2> /dev/null && pwd) \
     || die 2 "there is no folder CLIENT_CONF=$CLIENT_CONF that you may enter" \
       "it should hold client.properties, core-site.xml, hdfs-site.xml or spark-defaults.conf" \
       "correct the name, or its rights"
@@ -104,7 +109,6 @@ export CLIENT_CONF
 
 [ "$1" != --check ] || exit 0
 
-cd "$ROOT"
 [ ! -d "$BACKUP" ] || die 2 "BACKUP is $BACKUP, a folder" \
   "it names the file that backup writes and restore reads" \
   "type: BACKUP=$(quoted "${BACKUP%/}/$TOPIC.tar")"
@@ -130,7 +134,6 @@ export CONNECT_PORT=${CONNECT_PORT:-15002} JDBC_PORT=${JDBC_PORT:-10000}
 export SERVE_BIND=${SERVE_BIND:-127.0.0.1}
 case $STACK in
   local) # processes of this machine, reachable from nowhere else
-    STACK_KNOBS=''
     # it belongs to another cluster; here the user who starts the servers owns them
     unset HADOOP_USER_NAME
     # Hadoop resolves this machine's own name. Where no name service knows it (a laptop without a
@@ -147,9 +150,8 @@ case $STACK in
   docker) # the command runs in a container, where the stack is a cluster with addresses of its own
     exec scripts/lib/containers.sh "$@"
     ;;
-  cluster) # servers in containers have their settings from docker-compose.yml; clients need none
-    knobs=" STACK=cluster KAFKA=$KAFKA HDFS=$HDFS SPARK_MASTER=$SPARK_MASTER"
-    STACK_KNOBS=${STACK_KNOBS-"$knobs${CLIENT_CONF:+ CLIENT_CONF=$CLIENT_CONF}"}
+  cluster)
+    # servers in containers have their settings from docker-compose.yml; clients need none
     export HDFS_COPIES=${HDFS_COPIES:-3} # HDFS's own default
     # A container can run under any user number, and Hadoop needs a name for it.
     if [ -n "${PIPELINE_INSTALLED:-}" ] && ! id -un > /dev/null 2>&1; then
@@ -157,7 +159,7 @@ case $STACK in
     fi
     ;;
 esac
-export PIPELINE_ENV=1 STACK_KNOBS
+export PIPELINE_ENV=1
 
 # --- what set-up installed: here, or in the image -------------------------------------------------
 
@@ -172,6 +174,8 @@ export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
 unset JAVA_TOOL_OPTIONS # only set-up needs it
+# Spark opens more files than some systems allow at first (a Mac: 256).
+[[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true
 export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop
 # Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, and
 # the JVM accepts no class archive (scripts/lib/archives.py) if the class path contains a folder.
@@ -196,7 +200,8 @@ fi
 # --- the run folder -------------------------------------------------------------------------------
 
 if [ -z "${PIPELINE_INSTALLED:-}" ] && [ ! -f "$RUN_DIR/run-folder" ]; then
-  die 2 "there is no run folder $RUN_DIR" "set-up makes it, and has not run yet" "type: make setup"
+  die 2 "there is no run folder $RUN_DIR" "set-up makes it, and has not run yet" \
+    "type: make setup$STACK_KNOBS"
 fi
 umask 077 # it holds customers' data
 mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}

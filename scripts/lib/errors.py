@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import config
+import knobs
 from printable import printable
 
 FULL_DISK = (
@@ -22,8 +23,13 @@ FULL_DISK = (
     "low on available disk space|Resources are low"
 )
 SERVER_GONE = (
-    "[Cc]onnection|RPC error|UnknownHost|SafeMode|DataNode|NameNode|"
+    r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
     "not find a leader|LEADER_NOT_AVAILABLE"
+)
+NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied"
+OTHER_ACCOUNT = (
+    "this account has no right to that: use the one that has it, or ask its owner for it "
+    "(STACK=cluster: docs/deployment.md says where accounts are named)"
 )
 # hdfs-native prints all fields of a DataNode, a thousand characters.
 DATANODE = (
@@ -99,8 +105,19 @@ def mend(error: BaseException, what: str) -> str | None:
             "the disk is full, or nearly: free some space "
             f"(df -h {config.RUN_DIR} shows how much there is)"
         )
-    if is_from_kafka(error) or re.search(SERVER_GONE, what):
-        return "check whether all servers run: make status"
+    if isinstance(error, PermissionError):
+        return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if re.search(NO_RIGHT, what):
+        return OTHER_ACCOUNT
+    if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
+        return f"check whether all servers run: make status{knobs.of_stack()}"
+    if "long overflow" in what:
+        return (
+            "the time of a record is after the year 294246 (its producer does not count "
+            "milliseconds): have the topic's records published again, to another topic"
+        )
+    if "JAVA_GATEWAY_EXITED" in what:
+        return f"Java says why: tail -n 60 {config.RUN_DIR}/logs/spark.log; mend that, then again"
     if "JVM ended" in what:
         return (
             "if it was out of memory: stop other programs "
@@ -166,6 +183,6 @@ def run(main: Callable, *arguments: object) -> NoReturn:
     except SystemExit as exit:
         code = exit.code or 0
     for stream in sys.stdout, sys.stderr, sys.__stderr__:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # None: it was closed from the start
             stream.flush()
     os._exit(code if isinstance(code, int) else 1)

@@ -4,6 +4,7 @@ import duckdb
 
 import config
 import errors
+import knobs
 import lake
 
 MEMORY_LIMIT = "1GB"  # DuckDB spills to the run folder beyond it
@@ -20,7 +21,7 @@ def open_tables() -> duckdb.DuckDBPyConnection:
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} yet",
             f"looked in {lake.table_path('')}",
-            "make land",
+            f"make land{knobs.of_feed()}",
         )
     database = duckdb.connect()
     database.execute(f"set memory_limit = '{MEMORY_LIMIT}'")

@@ -16,6 +16,7 @@ import config
 import message
 import table_files
 from errors import Failure
+from knobs import of_feed
 
 # Table properties of the ledger. EXPIRED: offsets never landed, JSON {partition: [[from, to], …]}
 TOPIC_ID = "kafka.topic.id"
@@ -174,7 +175,7 @@ def bring_up_to_date(tables: Tables) -> None:
                 f"looked in {table_path(name)}; newer scripts have landed this feed, "
                 "or somebody has changed the table; nothing was changed",
                 "use the scripts that made the column (git pull), "
-                "or land the topic into another feed",
+                "or move the feed aside (hadoop fs -mv) and land it again",
             )
         lacking = [field for column, field in declared.items() if column not in found]
         required = [field.name for field in lacking if not field.nullable]
@@ -192,7 +193,7 @@ def bring_up_to_date(tables: Tables) -> None:
         delta.alter.add_columns(lacking)
         print(
             f"  table {name}: new column {', '.join(field.name for field in lacking)}; "
-            f"null in what was landed before, until make reprocess TOPIC={config.TOPIC}",
+            f"null in what was landed before, until make reprocess{of_feed()}",
             flush=True,
         )
     for delta in there.values():
@@ -211,7 +212,7 @@ def check_none_is_gone(tables: Tables) -> None:
         raise Failure(
             f"of feed {config.TOPIC} the table {gone} is gone, the ledger is there",
             f"looked in {table_path('')}",
-            f"make reprocess TOPIC={config.TOPIC} rebuilds it from the ledger; then: make land",
+            f"make reprocess{of_feed()} rebuilds it from the ledger; then: make land{of_feed()}",
         )
     feed = table_path("")[:-1]
     if gone and "messages" not in there and any(table.version() > 0 for table in there.values()):
@@ -219,9 +220,8 @@ def check_none_is_gone(tables: Tables) -> None:
             f"of feed {config.TOPIC} the ledger (table messages) is gone, "
             f"{' and '.join(there)} there",
             f"looked in {table_path('')}",
-            f"move it aside: make shell, then: hadoop fs -mv {feed} {feed}_old; "
-            f"then make restore TOPIC={config.TOPIC}, if there is a backup, "
-            f"or make land TOPIC={config.TOPIC}, which lands the topic again",
+            f"move it aside: make shell{of_feed()}, then: hadoop fs -mv {feed} {feed}_old; "
+            f"then make restore{of_feed()}, if there is a backup, or make land{of_feed()}",
         )
 
 

@@ -15,6 +15,13 @@ esac
 here=$(dirname -- "$0")
 if [ ! -x "$here/env.sh" ]; then
   echo "error: the scripts are not executable" >&2
+  case $(ls -l "$here/env.sh") in
+    -??x*)
+      echo "       $here is on a file system that lets nothing be executed (noexec)" >&2
+      echo "       clone to another place; findmnt --target . shows what this one is" >&2
+      exit 2
+      ;;
+  esac
   echo "       $here/env.sh lost its permission (copied over a file system that keeps none?)" >&2
   echo "       type: chmod +x scripts/*.sh scripts/bin/* scripts/lib/*.sh .ci/*" >&2
   exit 2

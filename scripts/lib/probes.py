@@ -6,6 +6,7 @@ For each server of the local stack, and for services that run elsewhere (STACK=c
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import config
 import topics
-from errors import Failure
+from errors import NO_RIGHT, OTHER_ACCOUNT, Failure, cause
 
 SERVER_ANSWERS_WITHIN_S = 10
 FIND_LIMIT_S = 30
@@ -137,6 +138,9 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         asking = threading.Thread(target=ask, args=[probe, result], daemon=True)
         asking.start()
         asking.join(FIND_LIMIT_S)
+        if re.search(NO_RIGHT, result["error"]):
+            what = f"{name} at {knob}={os.environ[knob]} refuses this account"
+            raise Failure(what, result["error"], OTHER_ACCOUNT)
         if "found" not in result:
             raise Failure(
                 f"{name} does not answer at {knob}={os.environ[knob]}",
@@ -149,12 +153,14 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
 
 
 def ask(probe: Callable[[], str | None], result: dict[str, str]) -> None:
-    """Probes until there is an answer: result["found"]. Until then, result["error"] is the last
-    error."""
+    """Probes until there is an answer, result["found"], or the account is refused. result["error"]
+    is the last error."""
     while "found" not in result:
         try:
             found = probe()
             result["found"] = f": {found}" if found else ""
         except Exception as error:  # each client has exceptions of its own
-            result["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            result["error"] = cause(error)
+            if re.search(NO_RIGHT, result["error"]):
+                return
             time.sleep(0.5)  # between two probes

@@ -27,6 +27,7 @@ import pyarrow.compute
 import batch
 import config
 import errors
+import knobs
 import lake
 import message
 import spark_session
@@ -72,7 +73,7 @@ def rebuild() -> None:
         raise errors.Failure(
             f"there is no ledger of feed {config.TOPIC} to rebuild from",
             f"looked in {lake.table_path('messages')}",
-            f"land the feed first: make land TOPIC={config.TOPIC}",
+            f"land the feed first: make land{knobs.of_feed()}",
         )
     lake.bring_up_to_date(lake.open_tables())
     begin = time.monotonic()
@@ -98,7 +99,8 @@ def rebuild() -> None:
         .select(*batch.RECORD)
     )
     parts = batch.write_files(records, config.HDFS, lake.folder(), {}, ranks_of(attempts, old))
-    judged = pa.concat_tables(judged for _, judged in parts)
+    # Spark reads an empty ledger, of a landing interrupted in its first batch, in no part.
+    judged = pa.concat_tables([table_files.JUDGED.empty_table(), *(judged for _, judged in parts)])
     status, reason = batch.resolve(judged, {})
     files = batch.correct_files(config.HDFS, lake.folder(), parts, status, reason)
     print(f"  judged        {time.monotonic() - begin:>8.1f} s", flush=True)

@@ -4,7 +4,7 @@ Run by: make publish (make validate reads with it too)
     scripts/lib/env.sh python scripts/lib/records.py FILE
         prints the records, one a line, each as a JSON string in ASCII
     scripts/lib/env.sh python scripts/lib/records.py --check FILE
-        prints only an error, if FILE has another shape or is empty
+        prints only an error, if FILE has another shape, is empty, or begins with no attempts
 
 FILE is a JSON array, JSON lines, or JSON objects one after the other, on any number of lines each.
 It may be compressed by gzip. For a file of another shape, the error names the command that converts
@@ -22,6 +22,7 @@ the array is not read. Large files show their progress.
 
 import codecs
 import gzip
+import itertools
 import json
 import os
 import shlex
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from io import BufferedIOBase
 
 import intervals
+import knobs
 import shapes
 from shapes import BETWEEN, OtherShape
 
@@ -38,6 +40,7 @@ CHUNK = 2**20
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 # kcat and the broker take 1,000,000 bytes including the key; this leaves room for the key.
 LARGEST = 990_000
+FIRST = 20  # records that tell a file of attempts from any other
 # A longer element of an array counts as invalid: the search for its end would use up all memory.
 LONGEST_ELEMENT = 64 * 2**20
 # Deep nesting must not hide where an element ends; landing rejects what is too deep.
@@ -113,7 +116,7 @@ def _one_record_a_line(file: BufferedIOBase, body: int) -> bool:
     try:
         text = line.decode().strip()
         _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text)
-        one = not text[end:].lstrip().startswith("{")
+        one = not text[end:].lstrip().startswith(("{", ","))
     except (ValueError, RecursionError):
         file.seek(body)
         _, _, record, _ = next(_values(file, "object"))
@@ -136,7 +139,7 @@ def _values(file: BufferedIOBase, word: str) -> Found:
     utf8 = codecs.getincrementaldecoder("utf-8")()
     in_array = word == "element"
     text, at, number, ended = "", 0, 0, False
-    between = " \t\r\n," if in_array else BETWEEN.decode()
+    between = BETWEEN.decode() + ","  # a comma also between objects: an array without its brackets
     if in_array:
         while file.read(1) != b"[":
             pass
@@ -144,7 +147,19 @@ def _values(file: BufferedIOBase, word: str) -> Found:
         while at < len(text) and text[at] in between:
             at += 1
         if in_array and text.startswith("]", at):
-            if text[at + 1 :].strip() or file.read(CHUNK).strip():
+            # Another array may follow, as where each line is one.
+            text, at = text[at + 1 :].lstrip(), 0
+            while not text and not ended:
+                chunk = file.read(CHUNK)
+                ended = not chunk
+                try:
+                    text = utf8.decode(chunk).lstrip()
+                except UnicodeDecodeError:
+                    text = "not UTF-8"
+            if text.startswith("["):
+                text = text[1:]
+                continue
+            if text:
                 why = "something follows the end of the array (one record a line would be found)"
                 yield word, number + 1, None, why
             return
@@ -208,8 +223,14 @@ def _checked(record: bytes) -> tuple[bytes | None, str | None]:
 def check(path: str) -> int:
     """The exit code: 0 when the file has a known shape and a record, otherwise 1 after an error."""
     try:
-        next(found_records(path))
-        return 0
+        first = itertools.islice(found_records(path), FIRST)
+        if any(record and b'"keen_id"' in record for _, _, record, _, _ in first):
+            return 0
+        raise OtherShape(
+            path,
+            "its first records are no attempts: none has a keen_id",
+            f"name another file: DATA=…; what they are: make validate{knobs.of_file()}",
+        )
     except OtherShape as error:
         print(f"error: {error.what}\n       {error.why}\n       {error.then}", file=sys.stderr)
     except OSError as error:

@@ -19,6 +19,7 @@ from pyarrow.dataset import Dataset
 
 import config
 import kafka_client
+import knobs
 import topics
 from archive_file import progress
 from errors import Failure
@@ -83,7 +84,7 @@ def other_topic(why: str) -> NoReturn:
         f"topic {config.TOPIC} on {config.KAFKA} holds other records than the backup",
         why,
         "nothing was restored: restore into another stack (RUN_DIR, KAFKA, HDFS); "
-        "or delete the topic: make shell, then: "
+        f"or delete the topic: make shell{knobs.of_feed()}, then: "
         f"kafka-topics --delete --topic {config.TOPIC} --bootstrap-server {config.KAFKA}",
     )
 

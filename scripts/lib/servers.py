@@ -24,6 +24,7 @@ import psutil
 
 import config
 import errors
+import knobs
 import probes
 import storage
 from errors import Failure
@@ -151,7 +152,8 @@ class Service:
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
-            f"mend what the log says, then: make {'serve' if self.name == 'serve' else 'up'}",
+            f"mend what the log says, then: "
+            f"make {'serve' if self.name == 'serve' else 'up'}{knobs.of_stack()}",
         )
 
 

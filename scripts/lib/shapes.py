@@ -6,6 +6,7 @@ records.py imports this.
 import json
 import re
 import shlex
+from collections.abc import Iterator
 
 from errors import Failure
 
@@ -13,19 +14,28 @@ from errors import Failure
 FORMATS = [
     (b"PK\x03\x04", "a zip archive", "unzip -p"),
     (b"\xfd7zXZ\x00", "compressed by xz", "xz -dc"),
+    (b"\x1f\x8b", "compressed by gzip twice", "gzip -dc"),  # records.py reads the first one
     (b"BZh", "compressed by bzip2", "bzip2 -dc"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "zstd -dc"),
     (b"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -dc"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so"),
     (b"PAR1", "a Parquet file", "parquet-tools cat --json"),
     (b"Obj\x01", "an Avro file", "avro-tools tojson"),
-    (b"\x00\x00\x00", "framed by a schema registry's serializer", "tail -c +6"),
     (b"\xff\xfe\x00\x00", "in UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\x00\x00\xfe\xff", "in UTF-32", "iconv -f UTF-32 -t UTF-8"),
     (b"\xff\xfe", "in UTF-16", "iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "in UTF-16", "iconv -f UTF-16 -t UTF-8"),
 ]
+# An object and what a serializer of a schema registry writes before it: 0, and the schema's id.
+FRAMED = re.compile(rb"\x00.{4}\s*\{", re.DOTALL)
+# What an office program's file has in the head of its zip archive.
+OFFICE = re.compile(rb"\[Content_Types\]\.xml|_rels/|mimetypeapplication/vnd")
+# The beginning of what a text of JSON may be here.
+JSON_BEGINS = (b"{", b"[", b'"')
 HEAD = 4096  # bytes that tell the shape
+# The jq filter for messages at several places.
+ANYWHERE = '.. | objects | select(has("keen_id"))'
+EXPORT = "export the attempts as JSON, one object a line"
 # Separates two objects: JSON's white space, or the sign of JSON text sequences (RFC 7464).
 BETWEEN = b" \t\r\n\x1e"
 
@@ -61,15 +71,26 @@ def of_head(path: str, compressed: bool, head: bytes, body: int) -> OtherShape |
     The byte order mark, if any, ends at `body`.
     """
     begin = head[body:].lstrip(BETWEEN)
+    if begin.startswith(b"version https://git-lfs"):
+        return OtherShape(path, "it is Git LFS's pointer to the file", "git lfs pull gets the file")
+    if begin.startswith(b"PK") and OFFICE.search(head):
+        return OtherShape(path, "it is an office program's file", EXPORT)
+    if FRAMED.match(head):
+        what = "it is framed by a schema registry's serializer"
+        return convertible(path, compressed, what, "tail -c +6")
     for beginning, what, command in FORMATS:
         if head.startswith(beginning):
             return convertible(path, compressed, f"it is {what}", command)
     if head[257:262] == b"ustar":
         return convertible(path, False, "it is a tar archive", f"tar -x{'z' * compressed}Of")
-    for half, encoding in ((head[::2], "UTF-16BE"), (head[1::2], "UTF-16LE")):
-        if half.count(0) > len(head) / 4:
+    for encoding in ("UTF-16BE", "UTF-16LE"):
+        text = head.decode(encoding, "replace").lstrip().encode()
+        if text.startswith(JSON_BEGINS):
             command = f"iconv -f {encoding} -t UTF-8"
             return convertible(path, compressed, "it is in UTF-16", command)
+    if b"\0" in head and not begin.startswith(JSON_BEGINS):
+        then = f"see what it is: file {shlex.quote(path)}; then: {EXPORT}"
+        return OtherShape(path, "it is a binary file", then)
     if begin.startswith(b"<"):
         return OtherShape(
             path,
@@ -77,7 +98,10 @@ def of_head(path: str, compressed: bool, head: bytes, body: int) -> OtherShape |
             f"look at it: head {shlex.quote(path)}; then get the file again",
         )
     lines = head[body:].splitlines()[:2]
-    if len(lines) < 2 or any(line.lstrip(BETWEEN)[:1] in (b"{", b"[", b'"') for line in lines):
+    if len(lines) < 2 or any(
+        line.lstrip(BETWEEN).startswith(JSON_BEGINS) and not re.match(rb'"[^"]*"[,;\t]', line)
+        for line in lines
+    ):
         return None
     for separator, name in ((b",", "commas"), (b";", "semicolons"), (b"\t", "tabs")):
         if 0 < lines[0].count(separator) <= lines[1].count(separator):
@@ -85,7 +109,7 @@ def of_head(path: str, compressed: bool, head: bytes, body: int) -> OtherShape |
                 path,
                 f"it is a table with {name} between its columns (CSV), "
                 "which cannot hold an attempt's questions and options",
-                "export the attempts as JSON, one object a line",
+                EXPORT,
             )
     return None
 
@@ -102,7 +126,7 @@ def of_first_record(path: str, compressed: bool, word: str, record: bytes) -> Ot
         path,
         compressed,
         f"the messages lie inside of other values, each at {inside}",
-        f"jq -c '{'.[] | ' if word == 'element' else ''}{inside}'",
+        f"jq -c {shlex.quote(f'.[] | {inside}' if word == 'element' else inside)}",
     )
 
 
@@ -117,20 +141,29 @@ def _messages_inside(record: bytes) -> str | None:
             return "fromjson" if isinstance(json.loads(value), dict) else None
     except (ValueError, RecursionError):
         return None
-    return _path_to_messages(value) if isinstance(value, dict) and "keen_id" not in value else None
+    if isinstance(value, dict) and "keen_id" in value:
+        return None
+    paths = [re.sub(r"^\[", ".[", path) for path in _paths_to_messages(value)]
+    # Change-data streams have a row's old state, too.
+    paths = [path for path in paths if path.endswith(".after")] or paths
+    if len(paths) > 1:
+        return ANYWHERE
+    return paths[0] if paths else None
 
 
-def _path_to_messages(value: dict, depth: int = 4) -> str | None:
-    """The jq path to nested objects that have a keen_id: .payload.after, .attempts[]; or None."""
-    for name, member in value.items():
-        step = (
-            f".{name}" if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else f"[{json.dumps(name)}]"
-        )
-        if isinstance(member, list) and member:
-            member, step = member[0], step + "[]"
-        if isinstance(member, dict) and depth:
-            if "keen_id" in member:
-                return step
-            if inside := _path_to_messages(member, depth - 1):
-                return step + inside
-    return None
+def _paths_to_messages(value: object, depth: int = 8) -> Iterator[str]:
+    """The jq paths to nested objects that have a keen_id: .payload.after, .attempts[], .[]
+
+    Of a list, the first value stands for all.
+    """
+    members = value.items() if isinstance(value, dict) else []
+    if isinstance(value, list) and value:
+        members = [("[]", value[0])]
+    for name, member in members:
+        step = name if isinstance(value, list) else f"[{json.dumps(name)}]"
+        if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            step = f".{name}"
+        if isinstance(member, dict) and "keen_id" in member:
+            yield step
+        elif depth:
+            yield from (step + path for path in _paths_to_messages(member, depth - 1))

@@ -25,6 +25,7 @@ from pyspark.sql.types import StructType
 import config
 import connect
 import errors
+import knobs
 import lake
 import message
 import questions
@@ -123,7 +124,8 @@ def check_landed() -> None:
         raise errors.Failure(
             f"there are no tables of feed {config.TOPIC} yet",
             f"looked in {lake.table_path('')}",
-            f"land the feed first: make land TOPIC={config.TOPIC}; or everything: make all",
+            f"land the feed first: make land{knobs.of_feed()}; or everything: "
+            f"make all{knobs.of_file()}",
         )
 
 

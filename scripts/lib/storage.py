@@ -13,6 +13,7 @@ import sys
 import uuid
 
 import config
+import knobs
 from errors import Failure
 
 NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"  # the server, and the formatter
@@ -55,7 +56,7 @@ def check_storage() -> None:
             f"the data in {run_dir('storage')} belong to another version",
             f"they were made by {version_file.read_text()}; this is {versions}",
             "use the scripts they were made with, or another run folder (RUN_DIR=.run-2), "
-            "or delete them: make clean",
+            f"or delete them: make clean{knobs.of_stack()}",
         )
     # The DataNode creates data/current after its first contact with the NameNode. Its parent proves
     # nothing: the DataNode may have started before the NameNode was formatted.
@@ -64,7 +65,7 @@ def check_storage() -> None:
         raise Failure(
             "the NameNode's folder is gone but the DataNode's blocks are there",
             f"{formatted()['namenode']} is missing; without it the blocks belong to no known file",
-            "put it back from a copy, or start again: make clean",
+            f"put it back from a copy, or start again: make clean{knobs.of_stack()}",
         )
     write_atomically(version_file, versions)
 
@@ -97,7 +98,7 @@ def format_storage(server: str) -> None:
         raise Failure(
             f"the storage of {server} could not be formatted",
             f"its output is above and in {log}",
-            "mend what it says, then: make up",
+            f"mend what it says, then: make up{knobs.of_stack()}",
         )
     new.rename(folder)
 

@@ -145,7 +145,10 @@ def statistics(footer: pyarrow.parquet.FileMetaData) -> dict:
         ]
         if not filled or not all(each is not None and each.has_min_max for each in filled):
             continue
-        least, most = min(each.min for each in filled), max(each.max for each in filled)
+        try:
+            least, most = min(each.min for each in filled), max(each.max for each in filled)
+        except OverflowError:  # a record's time is after the year 9999: no statistics of it
+            continue
         if hasattr(least, "isoformat"):  # Delta has milliseconds: minimum rounded down, maximum up
             least, most = (
                 moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

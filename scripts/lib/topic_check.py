@@ -30,15 +30,17 @@ def check_topic(
         raise errors.Failure(
             f"there is no topic {config.TOPIC} on {config.KAFKA}",
             "nothing was published yet, or TOPIC is misspelt",
-            f"make publish TOPIC={config.TOPIC}",
+            f"make publish{knobs.of_file()}",
         )
     ends, begins = topics.end_offsets(), topics.beginning_offsets()
     if landed is not None:
         folder = lake.table_path("")[:-1]
         new_topic = (
-            f"to keep both: publish to another topic (make all TOPIC={config.TOPIC}_2)\n"
-            "       to start this feed again, with its tables moved aside: make shell, then: "
-            f"hadoop fs -mv {folder} {folder}_old; then: make land"
+            f"to keep both: make all{knobs.of_stack()}{knobs.changed('DATA')} "
+            f"TOPIC={config.TOPIC}_2\n"
+            "       to start this feed again, with its tables moved aside: "
+            f"make shell{knobs.of_feed()}, then: hadoop fs -mv {folder} {folder}_old; "
+            f"then: make land{knobs.of_feed()}"
         )
         known_id = ledger.metadata().configuration.get(lake.TOPIC_ID)
         if known_id != topic_id:
@@ -71,6 +73,6 @@ def check_topic(
             f"{spans}: deleted by retention, or by hand; nothing was landed now",
             "if their publisher can send them again, have that done; then, to go on without them: "
             f"make land{knobs.of_feed()} SKIP_EXPIRED=1 "
-            "(the loss is noted, and make verify names it)",
+            f"(the loss is noted, and make verify{knobs.of_feed()} names it)",
         )
     return topic_id, ends, expired

@@ -20,6 +20,7 @@ from kafka.errors import KafkaError
 import config
 import errors
 import kafka_client
+import knobs
 
 SILENCE_LIMIT_S = 60
 RETRY_LIMIT_S = 30
@@ -174,7 +175,7 @@ def _read(at: TopicPartition, start: int | None, end: int) -> Iterator[ConsumerR
                 f"Kafka at {config.KAFKA} stopped sending topic {at.topic}",
                 f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of {end} "
                 f"in partition {at.partition}",
-                "make status; then again",
+                f"make status{knobs.of_stack()}; then again",
             )
 
 
