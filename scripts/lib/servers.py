@@ -30,7 +30,7 @@ import storage
 from errors import Failure
 from storage import run_dir
 
-START_LIMIT_S = 90
+START_LIMIT_S = 180  # a busy machine may need that long; a quiet one needs a tenth
 STOP_LIMIT_S = 20
 
 

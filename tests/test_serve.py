@@ -1,0 +1,272 @@
+"""`make serve`: who gets in, what they see, what they cannot do, and what ends by itself."""
+
+import concurrent.futures
+import datetime
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from deltalake import DeltaTable
+
+from messages import FIVE
+from reader import connect, jdbc, ports, token
+from stacks import ROOT, TABLES, clean_environment
+
+FEED = "synthetic_a"
+LIMIT_S = 40
+
+# What no reader may do, in SQL. {feed}, {address}: its database, and its folder in HDFS.
+FORBIDDEN_SQL = """
+DROP TABLE {feed}.attempts
+DROP DATABASE {feed} CASCADE
+DROP VIEW {feed}.attempt_order
+DELETE FROM {feed}.attempts
+UPDATE {feed}.attempts SET exam_name = 'x'
+INSERT INTO {feed}.attempts SELECT * FROM {feed}.attempts
+INSERT OVERWRITE {feed}.attempts SELECT * FROM {feed}.attempts WHERE false
+MERGE INTO {feed}.attempts a USING {feed}.questions q ON true WHEN MATCHED THEN DELETE
+TRUNCATE TABLE {feed}.attempts
+ALTER TABLE {feed}.attempts ADD COLUMNS (another INT)
+ALTER TABLE {feed}.attempts RENAME TO {feed}.others
+ALTER TABLE {feed}.attempts SET TBLPROPERTIES ('delta.appendOnly' = 'true')
+COMMENT ON TABLE {feed}.attempts IS 'x'
+OPTIMIZE {feed}.options
+VACUUM {feed}.options RETAIN 0 HOURS
+RESTORE TABLE {feed}.attempts TO VERSION AS OF 0
+ANALYZE TABLE {feed}.attempts COMPUTE STATISTICS
+CREATE DATABASE another
+CREATE TABLE {feed}.another USING delta AS SELECT 1 AS one
+CREATE VIEW {feed}.another AS SELECT 1 AS one
+CREATE OR REPLACE GLOBAL TEMPORARY VIEW another AS SELECT 1 AS one
+CREATE FUNCTION another AS 'org.example.Another' USING JAR '/tmp/another.jar'
+ADD JAR '/tmp/another.jar'
+CACHE TABLE {feed}.attempts
+DELETE FROM delta.`{address}/attempts`
+INSERT INTO delta.`{address}/attempts` SELECT * FROM {feed}.attempts
+CREATE TABLE delta.`{address}/another` (one INT) USING delta
+INSERT OVERWRITE DIRECTORY '{address}/another' USING parquet SELECT 1 AS one
+INSERT OVERWRITE LOCAL DIRECTORY '/tmp/another' USING csv SELECT 1 AS one
+EXECUTE IMMEDIATE 'DROP TABLE {feed}.attempts'
+SET spark.sql.catalog.another = org.apache.spark.sql.delta.catalog.DeltaCatalog
+SET fs.defaultFS = file:///
+SELECT * FROM text.`file:///etc/passwd`
+SELECT * FROM parquet.`{address}/../../another`
+""".strip().splitlines()
+# What is no SQL: Spark's API over Connect.
+FORBIDDEN_API = """
+spark.table(f"{feed}.attempts").write.format("delta").mode("overwrite").save(f"{address}/attempts")
+spark.table(f"{feed}.attempts").write.mode("append").saveAsTable(f"{feed}.attempts")
+spark.table(f"{feed}.attempts").writeTo(f"{feed}.attempts").append()
+spark.range(1).write.csv("/tmp/another")
+spark.readStream.format("rate").load().writeStream.format("noop").start()
+spark.range(1).select(F.udf(lambda number: number)("id"))
+spark.range(1).mapInArrow(lambda batches: batches, "id BIGINT")
+spark.udf.register("another", lambda number: number)
+spark.udf.registerJavaFunction("another", "org.example.Another")
+spark.addArtifacts(__import__("json").__file__, pyfile=True)
+spark.read.format("jdbc").options(url="jdbc:derby:memory:x;create=true", dbtable="x").load()
+spark.read.text("file:///etc/passwd")
+spark.conf.set("spark.hadoop.fs.defaultFS", "file:///")
+spark.catalog.createTable(f"{feed}.another", path=f"{address}/attempts", source="delta")
+""".strip().splitlines()
+
+
+def stop(stack):
+    """Stops the server of make serve alone, as make down would with the others."""
+    pid_file = ROOT / stack.run_dir / "pids" / "serve"
+    process = psutil.Process(int(pid_file.read_text().split()[0]))
+    jvm = process.children(recursive=True)
+    process.terminate()
+    psutil.wait_procs([process, *jvm], 60)
+    assert not any(each.is_running() for each in [process, *jvm])
+    pid_file.unlink()
+
+
+@pytest.fixture(scope="module")
+def served(stack, synthetic):
+    stack.make("query", TOPIC=FEED)  # one landing process less that could be late
+    stack.make("serve", QUERY_LIMIT_S=LIMIT_S)
+    yield stack
+    stop(stack)
+
+
+def expected_attempts(stack):
+    return len(stack.table(FEED, "attempts"))
+
+
+def test_both_doors_show_the_feeds_with_types_and_comments(served):
+    row = max(served.table(FEED, "attempts"), key=lambda row: row["keen_id"])
+    columns = "keen_id, started_at, certification, attempt, kafka_offset"
+    last = f"SELECT {columns} FROM attempts ORDER BY keen_id DESC LIMIT 1"
+    _, found, databases, tables, described, order = connect(
+        served,
+        FEED,
+        f"USE {FEED}",
+        last,
+        "SHOW DATABASES",
+        "SHOW TABLES",
+        "DESCRIBE attempts",
+        "SELECT count(*), count_if(is_retake) FROM attempt_order",
+    )
+    expected = [row[name] for name in columns.split(", ")]
+    at = expected[1].astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    assert found == [[expected[0], str(at), *expected[2:]]]
+    assert [FEED] in databases
+    assert {name for _, name, _ in tables} == {*TABLES, "attempt_order"}
+    comments = {name: comment for name, _, comment in described}
+    fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/attempts").schema().fields
+    assert comments == {field.name: field.metadata["comment"] for field in fields}
+    assert order[0][0] == expected_attempts(served)
+    shown = jdbc(served, FEED, last, "SELECT count(*) AS attempts FROM attempts")
+    as_text = ["NULL" if value is None else str(value).lower() for value in expected]
+    as_text[1] = str(at).rstrip("0")
+    assert "\t".join(as_text) in shown
+    assert re.search(rf"^attempts\n{expected_attempts(served)}$", shown, re.MULTILINE), shown
+
+
+def test_query_answers_the_same_with_and_without_the_server(served, tmp_path):
+    question = tmp_path / "exams.sql"
+    question.write_text(
+        "-- Which exams?\nSELECT exam_name, count(*) AS n, min(started_at) AS first, "
+        "count(certification) AS known FROM attempts GROUP BY exam_name ORDER BY exam_name"
+    )
+    with_server = served.make("query", TOPIC=FEED)
+    assert "== 15_scores" in with_server and "SYNTHETIC" in with_server
+    stop(served)
+    without = served.make("query", TOPIC=FEED)
+    served.make("serve", QUERY_LIMIT_S=LIMIT_S)
+    assert with_server == without
+
+
+def test_a_landing_and_a_new_feed_are_seen_at_once(served):
+    for expected in (5, 6):
+        served.make("topic", TOPIC="served")
+        served.kcat("served", *FIVE if expected == 5 else [FIVE[0].replace(b'"', b' "', 1)])
+        served.make("land", TOPIC="served")
+        limit = time.monotonic() + 20
+        while (found := connect(served, "served", "SELECT count(*) FROM served.messages")) != [
+            [[expected]]
+        ]:
+            assert time.monotonic() < limit, found
+    answer = served.make("query", TOPIC="served")  # by the server, and in a database of its own
+    assert "feed served" in answer
+
+
+def test_readers_change_nothing(served):
+    before = {
+        table: (DeltaTable(f"{served.hdfs}/warehouse/{FEED}/{table}").version(), rows)
+        for table in TABLES
+        for rows in [sorted(map(str, served.table(FEED, table)))]
+    }
+    address = f"{served.hdfs}/warehouse/{FEED}"
+    sql = [line.format(feed=FEED, address=address) for line in FORBIDDEN_SQL]
+    said = connect(served, FEED, *sql, *FORBIDDEN_API)
+    for statement, answer in zip([*sql, *FORBIDDEN_API], said, strict=True):
+        assert isinstance(answer, str) and "This server " in answer, (statement, answer)
+    shown = jdbc(served, FEED, *sql)
+    errors = re.findall(r"^Error: (.*)", shown, re.MULTILINE)
+    assert len(errors) == len(sql) and all("This server " in error for error in errors), shown
+    for name in ("reflect", "java_method", "try_reflect"):
+        (answer,) = connect(served, FEED, f"SELECT {name}('java.lang.System', 'exit', 1)")
+        assert "UNRESOLVED_ROUTINE" in answer
+    after = {
+        table: (DeltaTable(f"{address}/{table}").version(), rows)
+        for table in TABLES
+        for rows in [sorted(map(str, served.table(FEED, table)))]
+    }
+    assert after == before
+    for name in ("another", "out"):
+        assert not os.path.exists(f"/tmp/{name}")
+
+
+def test_hdfs_itself_refuses_what_the_servers_user_would_write(served):
+    attempt = (
+        "import hdfs_native, sys\n"
+        "client = hdfs_native.Client(sys.argv[1])\n"
+        "folder = '/warehouse/synthetic_a/attempts'\n"
+        "for act in (lambda: client.delete(folder, True), lambda: client.create(folder + '/x'),\n"
+        "            lambda: client.rename(folder, folder + '2'), lambda: client.mkdirs('/x')):\n"
+        "    try:\n        act()\n        print('done')\n"
+        "    except Exception as error:\n        print(str(error)[:200].replace(chr(10), ' '))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", attempt, served.hdfs],
+        env=clean_environment() | {"HADOOP_USER_NAME": "reader"},
+        text=True,
+        capture_output=True,
+    )
+    assert done.stdout.count("Permission denied") == 4, done
+    (user,) = connect(served, FEED, "spark.sql('SELECT current_user()')")
+    assert user  # Connect's name for the client; HDFS sees `reader`:
+    server = (ROOT / served.run_dir / "pids" / "serve").read_text().split()[0]
+    jvm = psutil.Process(int(server)).children()[0]
+    assert "-DHADOOP_USER_NAME=reader" in jvm.cmdline()
+
+
+def test_only_the_token_opens_the_doors(served):
+    file = ROOT / served.run_dir / "connect.token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(AssertionError, match="UNAUTHENTICATED"):
+        connect(served, FEED, "SELECT 1", secret="wrong")
+    assert "Error validating the login" in jdbc(served, FEED, "SELECT 1", secret="wrong")
+    for process in psutil.process_iter(["cmdline"]):  # where every user of a machine can read
+        assert token(served) not in " ".join(process.info["cmdline"] or ())
+    assert token(served) not in (ROOT / served.run_dir / "logs" / "serve.log").read_text()
+    for port in ports(served):
+        listening = {
+            each.laddr.ip.removeprefix("::ffff:")
+            for each in psutil.net_connections("tcp")
+            if each.laddr.port == port and each.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+
+
+def test_a_query_that_is_too_long_or_too_large_is_stopped_and_the_others_go_on(served):
+    count = f"SELECT count(*) FROM {FEED}.attempts"
+    too_long = "SELECT count(*) FROM range(4000000) a JOIN range(4000000) b ON a.id < b.id"
+    too_large = "SELECT length(concat_ws('', collect_list(repeat('x', 1000000)))) FROM range(1e5)"
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(connect, served, FEED, each) for each in (too_long, too_large)]
+        others = [connect(served, FEED, count) for _ in range(3)]
+        stopped, failed = (each.result()[0] for each in running)
+    assert others == [[[[expected_attempts(served)]]]] * 3
+    assert "QUERY_LIMIT_S=40" in stopped, stopped
+    assert "OutOfMemoryError" in failed or "memory" in failed, failed
+    assert connect(served, FEED, count) == [[[expected_attempts(served)]]]
+
+
+def test_status_shows_it_and_a_killed_one_starts_again(served):
+    assert re.search(r"^serve +127\.0\.0\.1:\d+.* \d+ MB ", served.make("status"), re.MULTILINE)
+    before = token(served)
+    pid = served.service_pids()["serve"]
+    jvm = psutil.Process(pid).children()[0]
+    os.kill(jvm.pid, signal.SIGKILL)  # Spark alone: the server starts another one
+    limit = time.monotonic() + 180
+    while True:
+        try:
+            assert connect(served, FEED, "SELECT 1") == [[[1]]]
+            break
+        except (AssertionError, subprocess.TimeoutExpired):
+            assert time.monotonic() < limit
+    assert served.service_pids()["serve"] == pid
+    os.kill(pid, signal.SIGKILL)
+    served.make("serve", QUERY_LIMIT_S=LIMIT_S)
+    assert token(served) == before
+    assert connect(served, FEED, "SELECT 1") == [[[1]]]
+
+
+def test_a_port_that_is_taken_is_named(served):
+    stop(served)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports(served)[1]))
+        other.listen()
+        output = served.make("serve", ok=False)
+    assert f"port {ports(served)[1]} is taken" in output and f"pid {os.getpid()}" in output
+    served.make("serve", QUERY_LIMIT_S=LIMIT_S)
