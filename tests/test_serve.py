@@ -57,7 +57,7 @@ EXECUTE IMMEDIATE 'DROP TABLE {feed}.attempts'
 SET spark.sql.catalog.another = org.apache.spark.sql.delta.catalog.DeltaCatalog
 SET fs.defaultFS = file:///
 SELECT * FROM text.`file:///etc/passwd`
-SELECT * FROM parquet.`{address}/../../another`
+SELECT * FROM text.`{address}/../..`
 """.strip().splitlines()
 # What is no SQL: Spark's API over Connect.
 FORBIDDEN_API = """
@@ -213,8 +213,7 @@ def test_hdfs_itself_refuses_what_the_servers_user_would_write(served):
 def test_only_the_token_opens_the_doors(served):
     file = ROOT / served.run_dir / "connect.token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with pytest.raises(AssertionError, match="UNAUTHENTICATED"):
-        connect(served, FEED, "SELECT 1", secret="wrong")
+    assert "UNAUTHENTICATED" in connect(served, FEED, "SELECT 1", secret="wrong")[0]
     assert "Error validating the login" in jdbc(served, FEED, "SELECT 1", secret="wrong")
     for process in psutil.process_iter(["cmdline"]):  # where every user of a machine can read
         assert token(served) not in " ".join(process.info["cmdline"] or ())

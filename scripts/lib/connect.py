@@ -22,7 +22,12 @@ def url() -> str:
 
 
 def token() -> str:
-    """The token of both doors, from a file of mode 0600 that is made when it is first needed."""
+    """The token of both doors, from a file of mode 0600 that is made when it is first needed.
+
+    In a container it comes by the environment.
+    """
+    if os.environ.get("SPARK_CONNECT_AUTHENTICATE_TOKEN"):
+        return os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"]
     file = run_dir("connect.token")
     if not file.exists():
         new = file.with_suffix(f".{os.getpid()}")
@@ -58,6 +63,7 @@ def session_of_feed(settings: dict[str, str]) -> SparkSession | None:
                 raise errors.Failure(
                     f"the server of make serve does not answer about feed {config.TOPIC}",
                     f"{errors.cause(error)}; its log: {servers.spark_server().log}",
-                    f"start it again: make down, make serve, make query{knobs.of_feed()}",
+                    f"start it again: make down{knobs.of_stack()}; then: "
+                    f"make serve{knobs.of_stack()}",
                 ) from None
             time.sleep(0.2)  # between two questions

@@ -54,7 +54,7 @@ export HOST_UID
 if [ -n "${KAFKA_PORT:-}" ]; then
   export KAFKA_2_PORT=$((KAFKA_PORT + 1)) KAFKA_3_PORT=$((KAFKA_PORT + 2))
   export DATANODE_2_PORT=$((HDFS_PORT + 3)) DATANODE_3_PORT=$((HDFS_PORT + 4))
-  export SPARK_PAGE_PORT=$((HDFS_PORT + 5))
+  export SPARK_PAGE_PORT=$((HDFS_PORT + 7))
 fi
 
 own_folder() {
@@ -205,8 +205,22 @@ in_container() {
 verb=$1
 [ "$verb" != python ] || verb=${2:-}
 verb=${verb##*/}
+case ${verb%.*} in serve | down | clean) compose+=(--profile serve) ;; esac
 case ${verb%.*} in
   setup) setup ;;
+  serve)
+    token=$RUN_DIR/connect.token
+    if [ ! -s "$token" ]; then
+      (umask 077 && head -c 32 /dev/urandom | base64 | tr -d '=+/\n' > "$token.new")
+      mv "$token.new" "$token"
+    fi
+    SPARK_CONNECT_AUTHENTICATE_TOKEN=$(< "$token")
+    export SPARK_CONNECT_AUTHENTICATE_TOKEN
+    up
+    echo "
+Spark Connect: sc://localhost:$CONNECT_PORT   JDBC: jdbc:hive2://127.0.0.1:$JDBC_PORT
+token, and password: in $token   (docs/access.md)"
+    ;;
   up)
     case " $* " in
       *" --quiet "*) up --quiet ;;

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from docker_stacks import IMAGE, TABLES, but_kafkas_time, differences, sh
+from reader import connect, jdbc
 from stacks import ROOT
 
 pytestmark = pytest.mark.timeout(3000)
@@ -181,9 +182,19 @@ def sealed(folder):
         folder.rmdir()
 
 
+def test_the_server_of_make_serve_answers_this_machine(both, docker, real_file):
+    assert "sc://localhost:" in docker.make("serve")
+    count = "SELECT count(*) FROM assessments.attempts"
+    drop = "DROP TABLE assessments.attempts"
+    (attempts, refused) = connect(docker, "assessments", count, drop)
+    assert attempts == [[3242]] and "This server only answers queries" in refused
+    assert "\n3242\n" in jdbc(docker, "assessments", count)
+    assert "UNAUTHENTICATED" in connect(docker, "assessments", count, secret="wrong")[0]
+
+
 def test_down_keeps_the_data_and_what_is_landed(both, docker, stack, real_file):
     docker.make("down")
-    assert not docker.container("kafka") and not docker.container("spark")
+    assert not docker.container("kafka") and not docker.container("serve")
     docker.make("up")
     assert differences(stack, docker, "assessments", "attempts") == [0, 0]
     assert "nothing new: all 3,280 records" in docker.make("land", TOPIC="assessments")
