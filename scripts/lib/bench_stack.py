@@ -1,7 +1,4 @@
-"""The stacks of the bench, and the cost of a command on them: wall time, CPU time, peak memory.
-
-scripts/bench.py imports this.
-"""
+"""The stacks of scripts/bench.py, and what a command costs there: wall and CPU time, memory."""
 
 import collections
 import contextlib
