@@ -23,6 +23,7 @@ import hdfs_native
 
 import bench_follow
 import bench_results
+import bench_serve
 import bench_stack
 import errors
 from bench_results import BEST, COUNT, FLOOR, NEW, OLD, ONE_CORE, OURS, SMALL, USUAL, new_on
@@ -119,6 +120,9 @@ def measure_real_file(ours, old):
         ours.remove_feed(topic)
         note(bench_results.REAL_LAND, count, ours.script(LAND, TOPIC=topic))
         note(bench_results.REAL_COUNT, count, ours.script(CONTENDERS[COUNT], TOPIC=topic))
+    other = "synthetic_serve" if topic.startswith("synthetic") else "serve"
+    ours.make("publish", DATA=data, TOPIC=other)
+    bench_serve.measure(ours, topic, other, count, RUNS, note)
 
 
 def measure_sizes(ours, old):

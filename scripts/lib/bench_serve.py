@@ -1,0 +1,77 @@
+"""What the server of make serve costs, and what it saves. scripts/bench.py imports this."""
+
+import contextlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import psutil
+
+from bench_stack import Run, Side
+
+CLIENTS = 4
+# All answers of all attempts at one exam, compared with each other.
+HEAVY = """
+import itertools, sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.remote(sys.argv[1]).create()
+spark.sql(f"USE {sys.argv[2]}")
+for _ in itertools.count():
+    spark.sql("SELECT count(*), avg(a.question_position) FROM options a JOIN options b "
+              "USING (base_exam_id) WHERE a.option_id < b.option_id").collect()
+    print(flush=True)
+"""
+
+
+def measure(side: Side, topic: str, other: str, count: int, runs: int, note: Callable) -> None:
+    """The first answers without and with the server, its memory, and a landing beside clients.
+
+    topic: a landed feed of `count` messages; other: a topic of as many, which is landed beside the
+    clients; note(what, messages, run): keeps the cost of a command.
+    """
+    land = ["python", "scripts/land.py"]
+    print(f"\nmake serve: {runs} times each query, then {CLIENTS} clients", flush=True)
+    first = ["spark-sql", "-e", "SELECT count(*) FROM attempts"]
+    for _ in range(runs):
+        note("make sql: first answer, without a server", count, side.script(first, TOPIC=topic))
+    started = side.make("serve", TOPIC=topic)
+    server = psutil.Process(int((side.run_dir / "pids/serve").read_text().split()[0]))
+    processes = [server, *server.children(recursive=True)]
+    memory = sum(process.memory_info().rss for process in processes)
+    note("make serve until it answers; its memory at rest", 0, started._replace(peak=memory))
+    for what, _ in itertools.product(("first", "again"), range(runs)):
+        answered: Run = side.make("query", TOPIC=topic)
+        note(f"make query with the server, {what}", count, answered)
+    for _ in range(runs):
+        note("make sql: first answer, with the server", count, side.script(first, TOPIC=topic))
+    with clients(side, topic):
+        for _ in range(runs):
+            side.remove_feed(other)
+            note(f"make land beside {CLIENTS} busy clients", count, side.script(land, TOPIC=other))
+    server.terminate()
+    psutil.wait_procs(processes, 60)
+
+
+@contextlib.contextmanager
+def clients(side: Side, topic: str) -> Iterator[None]:
+    """Keeps CLIENTS clients asking for as long as the block runs; none of them may fail."""
+    token = (side.run_dir / "connect.token").read_text().strip()
+    port = int(side.knobs["HDFS"].rsplit(":", 1)[1]) + 5
+    asking = [
+        subprocess.Popen(
+            [sys.executable, "-c", HEAVY, f"sc://localhost:{port}", topic],
+            env=side.environment() | {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token},
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(CLIENTS)
+    ]
+    try:
+        for client in asking:
+            assert client.stdout and client.stdout.readline(), "a client ended without an answer"
+        yield
+        assert all(client.poll() is None for client in asking), "a client ended with an error"
+    finally:
+        for client in asking:
+            client.terminate()
+            client.wait()
