@@ -15,16 +15,15 @@ import servers
 
 
 def main():
-    if config.STACK != "local":
-        print("nothing to stop: with STACK=cluster the services are not this project's")
-        return
     with servers.one_at_a_time():
         running = [
             (service, process)
-            for service in [servers.spark_server(), *servers.services()]
+            for service in reversed(servers.startable())
             if (process := service.process())
         ]
-        if not running:
+        if not running and config.STACK == "cluster":
+            print("nothing to stop: with STACK=cluster the services are not this project's")
+        elif not running:
             print(f"nothing of the stack in {config.RUN_DIR} is running")
         for _, process in running:
             process.send_signal(signal.SIGTERM)

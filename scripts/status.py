@@ -18,23 +18,28 @@ import topics
 from printable import printable
 
 
+def print_servers():
+    """Prints a line for each server of this stack; the one of make serve only when it runs."""
+    print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
+    total = 0
+    for service in servers.startable():
+        process, memory = service.process(), 0
+        if process:
+            whole = [process, *process.children(recursive=True)]
+            memory = sum(each.memory_info().rss for each in whole)
+        elif service.name == "serve":
+            continue
+        total += memory
+        print(
+            f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} "
+            f"{memory // 2**20:>5} MB  {knobs.relative(service.log)}"
+        )
+    print(f"{'together':<45} {total // 2**20:>5} MB")
+
+
 def main():
     if config.STACK == "local":
-        print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
-        total = 0
-        for service in [*servers.services(), servers.spark_server()]:
-            process, memory = service.process(), 0
-            if process is None and service.name == "serve":
-                continue
-            if process:
-                whole = [process, *process.children(recursive=True)]
-                memory = sum(each.memory_info().rss for each in whole)
-            total += memory
-            print(
-                f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} "
-                f"{memory // 2**20:>5} MB  {knobs.relative(service.log)}"
-            )
-        print(f"{'together':<45} {total // 2**20:>5} MB")
+        print_servers()
         if not all(service.process() for service in servers.services()):
             print(f"\nnot all of it runs; to start it: make up{knobs.of_stack()}")
             return
@@ -43,6 +48,8 @@ def main():
             knobs.print_knobs()
         for name, address, found in probes.probe_all():
             print(f"  {name:<9} {address:<48} answers{found}", flush=True)
+        if servers.spark_server().process():
+            print_servers()
     print(
         f"\n{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}"
     )

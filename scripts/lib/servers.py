@@ -231,6 +231,11 @@ def spark_server() -> Service:
     return Service("serve", address, ports, command, "", probes.probe_spark_server)
 
 
+def startable() -> list[Service]:
+    """The servers that this run folder may have started: with STACK=cluster only the last one."""
+    return [*(services() if config.STACK == "local" else ()), spark_server()]
+
+
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Serializes make up and make down of one stack: waits until no other one runs."""

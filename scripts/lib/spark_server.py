@@ -11,14 +11,17 @@ serve.py starts it, as a service of docker-compose.yml does:
     scripts/lib/env.sh python scripts/lib/spark_server.py RUN_DIR
 """
 
+import contextlib
 import os
 import pathlib
 import sys
+import threading
 import time
 from typing import NoReturn
 
 from py4j.java_gateway import JavaObject
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
@@ -27,6 +30,7 @@ import connect
 import errors
 import lake
 import message
+import questions
 import spark_session
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
@@ -144,6 +148,18 @@ class Feeds:
         self.known = landed
 
 
+def warm_up(spark: SparkSession, feed: str) -> None:
+    """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
+    session = spark.newSession()
+    for name, value in spark_session.QUICK.items():
+        if name.startswith("spark.sql."):
+            session.conf.set(name, value)
+    session.sql(f"USE {feed}")
+    for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
+        with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
+            session.sql(questions.statement(file.read_text()).rstrip().rstrip(";")).collect()
+
+
 class Limit:
     """Stops the jobs of queries that run longer than QUERY_LIMIT_S."""
 
@@ -200,6 +216,11 @@ def main() -> None:
     feeds, limit, memory = Feeds(spark), Limit(spark), Memory(spark)
     feeds.update()
     open_doors(spark)
+    if feeds.known:
+        smallest = min(
+            feeds.known, key=lambda feed: sum((lake.landed_offsets(feed) or {}).values())
+        )
+        threading.Thread(target=warm_up, args=[spark, smallest], daemon=True).start()
     while True:
         time.sleep(LOOK_EVERY_S)
         try:
