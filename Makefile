@@ -56,6 +56,8 @@ CLUSTER ?=
 CLIENT_CONF ?=
 # A query through `make serve` that runs longer than so many seconds is stopped. The slowest one in queries/ takes less than 5.
 QUERY_LIMIT_S ?= 900
+# 1: `make notebook` opens nothing; it executes the notebook from top to bottom and fails when a cell does.
+NOTEBOOK_CHECK ?=
 # Kafka's bootstrap servers; 29092 is the port of the course's compose file.
 KAFKA ?= 127.0.0.1:29092
 # The file system; 8020 is the NameNode's usual port, and the course's.
@@ -67,7 +69,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -163,6 +165,11 @@ check-submission: setup ## is everything there that the assignment asks for?
 .PHONY: serve
 serve: ensure-up ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
 	$(ENV) python scripts/serve.py
+
+.PHONY: notebook
+notebook: serve ## JupyterLab on 127.0.0.1, with a notebook to start from; NOTEBOOK_CHECK=1 executes that notebook instead
+	@scripts/setup.sh --notebook
+	$(ENV) python scripts/notebook.py
 
 ##@ Looking after the tables
 .PHONY: reprocess

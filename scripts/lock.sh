@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet uv
-for name in requirements-build requirements; do
+for name in requirements-build requirements requirements-notebook; do
   # One file for every Python from 3.10 on and every system, each package by hash.
   run "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
     --no-emit-index-url --no-emit-find-links --no-header "conf/$name.in" -o "conf/$name.txt"

@@ -2,15 +2,16 @@
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
 #          server jars into the run folder. All of it pinned; packages and jars only by hash. What
 #          is in place is left alone, and then no network is needed.
-# Usage: scripts/setup.sh [--quiet]     (RUN_DIR from the environment, by default .run; with
-#        STACK=docker the image is built instead)
+# Usage: scripts/setup.sh [--quiet | --notebook]     (RUN_DIR from the environment, by default .run;
+#        with STACK=docker the image is built instead; --notebook: quiet, and JupyterLab into
+#        .venv-notebook too)
 set -euo pipefail
 unset CDPATH # for whoever runs this by hand
 cd "$(dirname "$0")/.."
 . scripts/lib/common.sh
 help_if_asked "$@"
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
-quiet=${1:-}
+option=${1:-}
 run_dir=${RUN_DIR:=.run}
 (
   umask 077
@@ -164,27 +165,32 @@ trap 'exit 130' INT TERM
 
 # --- Python packages ---------------------------------------------------------------------------
 
-# What .venv was made from, by which Python, and where: a virtual environment contains its own path
-# (the folder's, also if .venv is a link to it).
-pinned=$(cat conf/requirements-build.txt conf/requirements.txt | sha256 | cut -d' ' -f1)
-venv=$(cd .venv 2> /dev/null && pwd -P || echo "$(pwd -P)/.venv")
-wanted="$pinned $(python3 -V) $venv"
-if [ "$(cat .venv/made-from 2> /dev/null)" != "$wanted" ] \
-  || ! .venv/bin/python -c '' 2> /dev/null; then
-  say "Python packages into .venv (about 1 GB unpacked, one to two minutes)"
-  needs 1500 "the Python packages"
+# What an environment was made from, by which Python, and where: it contains its own path (the
+# folder's, also if it is a link to it).
+# environment FOLDER REQUIREMENTS MB: makes it from a lock file of conf/ if it is not there, or from
+# another one.
+environment() {
+  local folder=$1 requirements=conf/$2 pinned venv wanted name value sources
+  pinned=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
+  venv=$(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")
+  wanted="$pinned $(python3 -V) $venv"
+  [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
+    || ! "$folder/bin/python" -c '' 2> /dev/null || return 0
+  say "Python packages into $folder ($3 MB unpacked, one to two minutes)"
+  needs $(($3 * 3 / 2)) "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
-  [ ! -d .venv ] || {
-    rm -rf .venv.old
-    mv .venv .venv.old
+  [ ! -d "$folder" ] || {
+    rm -rf "$folder.old"
+    mv "$folder" "$folder.old"
   }
-  trap 'rm -rf .venv; [ ! -d .venv.old ] || mv .venv.old .venv' EXIT
-  python3 -m venv .venv
+  # shellcheck disable=SC2064  # the folder is known now
+  trap "rm -rf $folder; [ ! -d $folder.old ] || mv $folder.old $folder" EXIT
+  python3 -m venv "$folder"
   # Of pip's settings, this machine's and the user's, only those that say where packages come from.
   sources='index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries'
   while read -r name value; do
     [ -n "${!name:-}" ] || export "$name=$value"
-  done < <(HOME=$USER_HOME .venv/bin/pip config list 2> /dev/null \
+  done < <(HOME=$USER_HOME "$folder/bin/pip" config list 2> /dev/null \
     | sed -nE "s/^(global|install)\.($sources)='(.*)'\$/\2 \3/p" \
     | sed -E 's/\\n/ /g; s/^timeout /default-timeout /' \
     | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
@@ -192,17 +198,20 @@ if [ "$(cat .venv/made-from 2> /dev/null)" != "$wanted" ] \
   [ -z "$USER_HOME" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
   # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
   # shellcheck disable=SC2015  # die is meant for either failure
-  run .venv/bin/pip install --quiet --require-hashes -r conf/requirements-build.txt \
-    && run .venv/bin/pip install --quiet --require-hashes --no-build-isolation \
-      -r conf/requirements.txt \
+  run "$folder/bin/pip" install --quiet --require-hashes -r conf/requirements-build.txt \
+    && run "$folder/bin/pip" install --quiet --require-hashes --no-build-isolation \
+      -r "$requirements" \
     || die 1 "pip could not install the Python packages" \
       "its message is above; nothing half made is left" \
       "no connection: check the network, or set https_proxy; otherwise mend what pip says;
-       then again: make setup$(of_stack)"
-  printf '%s\n' "$wanted" > .venv/made-from
+       then the same command again"
+  printf '%s\n' "$wanted" > "$folder/made-from"
   trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
-  rm -rf .venv.old
-fi
+  rm -rf "$folder.old"
+}
+
+environment .venv requirements.txt 1000
+[ "$option" != --notebook ] || environment .venv-notebook requirements-notebook.txt 800
 
 # --- server jars -------------------------------------------------------------------------------
 
@@ -295,5 +304,5 @@ if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then
   fi
 fi
 
-[ "$quiet" = --quiet ] \
+[ -n "$option" ] \
   || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"

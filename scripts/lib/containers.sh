@@ -257,7 +257,7 @@ token, and password: in $token   (docs/access.md)"
     up
     in_container "$@"
     ;;
-  test | bench | annotate | plots | check_submission | dictionary | format)
+  test | bench | annotate | plots | notebook | check_submission | dictionary | format)
     die 2 "$* does not run in a container" \
       "the image holds what the pipeline needs, and nothing for tests, pictures and pages" \
       "type it without STACK=docker; the tests of the containers: make test-docker"

@@ -53,7 +53,9 @@ check PARTITIONS "$whole" 'a whole number from 1'
 check REPLICATION "$whole" 'a whole number from 1'
 for name in KILLS MESSAGES RUNS QUERY_LIMIT_S; do check "$name" "$whole" 'a whole number from 1'; done
 check BASELINE '^([A-Za-z0-9][A-Za-z0-9._/-]{0,99})?$' 'a git commit, branch or tag'
-for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER; do check "$name" "$flag" '1 or nothing'; done
+for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER NOTEBOOK_CHECK; do
+  check "$name" "$flag" '1 or nothing'
+done
 port=':[1-9][0-9]{0,4}' host='[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?'
 if [ "$STACK" = cluster ]; then
   check KAFKA "^$host$port(,$host$port)*\$" 'HOST:PORT, several with commas between them'

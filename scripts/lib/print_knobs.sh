@@ -18,5 +18,5 @@ for pair in $KNOB_ORIGINS; do
     DATA_URL) value=$(without_secrets "$value") ;;
     RUN_DIR) value=${value#"$PWD/"} ;;
   esac
-  [ -z "$value" ] || printf '  %-13s %-62s %s\n' "$name" "$value" "$origin"
+  [ -z "$value" ] || printf '  %-14s %-62s %s\n' "$name" "$value" "$origin"
 done
