@@ -63,8 +63,10 @@ def main():
     if not (folder / NOTEBOOK).exists():
         shutil.copyfile(source, folder / NOTEBOOK)
     print(f"Your notebooks are in {knobs.relative(folder)}. Ctrl-C stops JupyterLab.", flush=True)
-    options = ["--no-browser", "--ip=127.0.0.1", f"--notebook-dir={folder}", "--answer-yes"]
-    command = [bin / "jupyter", "lab", *options, f"--LabApp.default_url=/lab/tree/{NOTEBOOK}"]
+    options = ["--no-browser", "--allow-root", "--log-level=WARN", "-y"]  # y: Ctrl-C stops it
+    options += ["--ip=127.0.0.1", f"--notebook-dir={folder}"]
+    options += [f"--LabApp.default_url=/lab/tree/{NOTEBOOK}"]
+    command = [bin / "jupyter", "lab", *options]
     os.execve(command[0], [str(each) for each in command], environment(bin))
 
 

@@ -1,0 +1,200 @@
+"""make notebook, and docs/access.md: each recipe, run as it stands there and outside of this
+project's environment, gives the rows that were published."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
+
+import pexpect
+import pytest
+
+import errors
+import notebook
+from oracle import ATTEMPT, OPTION, truth_rows
+from stacks import ROOT, clean_environment
+from test_real_file import flattened
+
+FEED = "synthetic_a"
+PAGE = (ROOT / "docs/access.md").read_text()
+SECTIONS = PAGE.partition("## Recipes")[2].partition("\n## ")[0].split("\n### ")[1:]
+RECIPES = {  # {heading: (language, text)}
+    section.splitlines()[0]: re.search(r"```(\w+)\n(.*?)```", section, re.DOTALL).groups()
+    for section in SECTIONS
+    if "```" in section
+}
+OWN_SPARK = "A Spark of your own"
+COLUMNS = {"attempts": ATTEMPT, "options": OPTION}
+EMIT = """
+import json
+def emit(rows):
+    for method, arguments in ("to_pylist", ()), ("to_dicts", ()), ("to_dict", ("records",)):
+        if hasattr(rows, method):
+            rows = getattr(rows, method)(*arguments)
+            break
+    print(json.dumps(rows, default=str))
+"""
+
+
+@pytest.fixture(scope="module", name="checked")
+def the_check_of_the_notebook(stack, synthetic):
+    """The output of make notebook NOTEBOOK_CHECK=1, which installs and starts what is missing."""
+    return stack.make("notebook", TOPIC=FEED, NOTEBOOK_CHECK=1)
+
+
+@pytest.fixture(scope="module", name="published")
+def the_published_rows(stack, synthetic, request):
+    """Returns {(feed, table): rows}: of the synthetic feed, and of the real file if it is here."""
+    lines = [truth_rows(line) for line in synthetic[2] if line["attempt"]]
+    rows = {
+        (FEED, "attempts"): [attempt for attempt, _, _ in lines],
+        (FEED, "options"): [option for _, _, options in lines for option in options],
+    }
+    try:
+        real_file = request.getfixturevalue("real_file")
+    except pytest.skip.Exception:
+        return rows
+    for target in ("publish", "land"):
+        stack.make(target, DATA=real_file.resolve())
+    attempts = flattened(json.loads(real_file.read_text()))[0]
+    assert len(attempts) == 3242
+    return rows | {("assessments", "attempts"): attempts}
+
+
+def plain(value):
+    """Returns a value as JSON holds it; a time as text, in UTC, without zeros at its end."""
+    if value == "<NA>":
+        return None
+    text = str(value)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", text):
+        return re.sub(r"\.?0*$", "", text.removesuffix("+00:00")) if "." in text else text[:19]
+    return value
+
+
+def in_csv(value):
+    return "NULL" if value is None else str(value).lower() if value in (True, False) else str(value)
+
+
+def run_outside(stack, folder, language, text, python):
+    """Runs a recipe where nothing of this project is set, and returns its output."""
+    jars = ROOT / stack.run_dir / "jars/spark"
+    port = int(stack.hdfs.rpartition(":")[2])
+    for here, there in (
+        ("15002", port + 5),
+        ("10000", port + 6),
+        ("8020", port),
+        (".run/connect.token", ROOT / stack.run_dir / "connect.token"),
+        # The same jars as the coordinates name, without a download.
+        (re.search(r'"spark.jars.packages", "(.*?)"', PAGE)[0], '"spark.jars", JARS'),
+        ("JARS", '"' + ",".join(map(str, jars.glob("*.jar"))) + '"'),
+    ):
+        text = text.replace(here, str(there))
+    environment = {
+        "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",  # for beeline
+        "JAVA_HOME": (ROOT / stack.run_dir / "java_home").read_text().strip(),
+        "HOME": str(folder),
+        "TZ": "America/New_York",
+    }
+    done = subprocess.run(
+        ["bash", "-c", text] if language == "bash" else [python, "-c", text],
+        cwd=folder,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return done.stdout
+
+
+def by_key(rows, columns):
+    """Returns the rows with these columns only, in an order of their own."""
+    return sorted(([row[name] for name in columns] for row in rows), key=json.dumps)
+
+
+@pytest.mark.parametrize("heading", RECIPES)
+def test_a_recipe_gives_the_rows_that_were_published(stack, checked, published, tmp_path, heading):
+    language, recipe = RECIPES[heading]
+    assert recipe.count("\n") <= 10
+    venv = ".venv" if heading == OWN_SPARK else ".venv-notebook"
+    cells = {
+        (feed, table): recipe.replace("assessments", feed).replace("attempts", table)
+        for feed, table in published
+    }
+    if language == "python":  # one process for all of them
+        emit = [f"{text}\nemit({table})" for (_, table), text in cells.items()]
+        text = "\n".join([EMIT, *emit])
+        output = run_outside(stack, tmp_path, language, text, ROOT / venv / "bin/python")
+        answers = map(json.loads, output.splitlines())
+        found = dict(zip(cells, answers, strict=True))
+    else:
+        found = {
+            cell: list(csv.DictReader(io.StringIO(run_outside(stack, tmp_path, "bash", text, ""))))
+            for cell, text in cells.items()
+        }
+    for (feed, table), rows in published.items():
+        expected = [{name: plain(value) for name, value in row.items()} for row in rows]
+        got = [{name: plain(value) for name, value in row.items()} for row in found[feed, table]]
+        if language == "bash":
+            expected = [{name: in_csv(value) for name, value in row.items()} for row in expected]
+        assert by_key(got, COLUMNS[table]) == by_key(expected, COLUMNS[table])
+
+
+def test_the_page_names_the_versions_that_are_installed_here():
+    assert len(RECIPES) == 7
+    locks = [(ROOT / f"conf/{name}.txt").read_text() for name in ("requirements",)]
+    locks += [(ROOT / "conf/requirements-notebook.txt").read_text()]
+    pinned = re.findall(r"\b[a-z-]+==[\d.]+", PAGE)
+    assert pinned and all(f"{package} " in "".join(locks) for package in pinned)
+    organisation, name, version = re.search(r'packages", "(.*?):(.*?):(.*?)"', PAGE).groups()
+    declared = f'org="{organisation}" name="{name}" rev="{version}"'
+    assert declared in (ROOT / "conf/ivy.xml").read_text()
+
+
+def test_the_notebook_runs_from_top_to_bottom(checked):
+    assert "every cell runs, on feed synthetic_a" in checked
+
+
+def test_the_notebook_asks_the_question_of_queries_and_is_stored_without_outputs():
+    cells = json.loads((ROOT / "notebooks/attempts.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    query = (ROOT / "queries/10_hardest_questions.sql").read_text()
+    words = " ".join(line for line in query.splitlines() if not line.startswith("--")).split()
+    assert any(words == "".join(cell["source"]).split()[1:-1] for cell in code)
+
+
+def test_a_cell_that_fails_is_named(checked, tmp_path):
+    cell = {"cell_type": "code", "execution_count": None, "id": "a", "metadata": {}}
+    cells = [{**cell, "outputs": [], "source": "1 / 0"}]
+    path = tmp_path / "wrong.ipynb"
+    path.write_text(
+        json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    )
+    venv = ROOT / ".venv-notebook/bin"
+    with pytest.raises(errors.Failure, match="ZeroDivisionError: division by zero"):
+        notebook.check(venv / "jupyter", path, notebook.environment(venv))
+
+
+def test_jupyterlab_lets_in_who_has_the_token_and_leaves_the_users_copy_alone(stack, checked):
+    copy = ROOT / stack.run_dir / "notebooks/attempts.ipynb"
+    program, *arguments = stack.command("notebook", TOPIC=FEED)
+    for edited in (False, True):
+        lab = pexpect.spawn(
+            *(program, arguments), cwd=ROOT, env=clean_environment(), timeout=300, encoding="utf-8"
+        )
+        lab.expect(r"(http://127\.0\.0\.1:\d+)(/lab\S*)\?token=(\w+)")
+        address, page, token = lab.match.groups()
+        assert page == "/lab/tree/attempts.ipynb"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{address}/api/contents")
+        with urllib.request.urlopen(f"{address}/api/contents?token={token}") as answer:
+            assert [file["name"] for file in json.load(answer)["content"]] == ["attempts.ipynb"]
+        lab.sendintr()
+        lab.expect(pexpect.EOF)
+        if edited:
+            assert copy.read_text() == "edited"
+        copy.write_text("edited")
