@@ -10,6 +10,7 @@ there stays. Ctrl-C stops it; the server of make serve continues.
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -41,7 +42,7 @@ def check(jupyter: pathlib.Path, notebook: pathlib.Path, environment: dict[str, 
     command = [jupyter, "execute", notebook]
     with open(log, "w") as file:
         done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
-    lines = log.read_text().split("\n")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", log.read_text()).split("\n")  # without colours
     if done.returncode:
         raise errors.Failure(
             f"a cell of notebooks/{NOTEBOOK} failed: {[line for line in lines if line][-1]}",

@@ -78,7 +78,7 @@ def in_csv(value):
     return "NULL" if value is None else str(value).lower() if value in (True, False) else str(value)
 
 
-def run_outside(stack, folder, language, text, python):
+def run_outside(stack, folder, text, program):
     """Runs a recipe where nothing of this project is set, and returns its output."""
     jars = ROOT / stack.run_dir / "jars/spark"
     port = int(stack.hdfs.rpartition(":")[2])
@@ -98,8 +98,12 @@ def run_outside(stack, folder, language, text, python):
         "HOME": str(folder),
         "TZ": "America/New_York",
     }
+    script = (
+        folder / "recipe"
+    )  # a file: after python -c, PySpark's client takes itself for a doctest
+    script.write_text(text)
     done = subprocess.run(
-        ["bash", "-c", text] if language == "bash" else [python, "-c", text],
+        [program, script],
         cwd=folder,
         env=environment,
         text=True,
@@ -127,12 +131,12 @@ def test_a_recipe_gives_the_rows_that_were_published(stack, checked, published, 
     if language == "python":  # one process for all of them
         emit = [f"{text}\nemit({table})" for (_, table), text in cells.items()]
         text = "\n".join([EMIT, *emit])
-        output = run_outside(stack, tmp_path, language, text, ROOT / venv / "bin/python")
+        output = run_outside(stack, tmp_path, text, ROOT / venv / "bin/python")
         answers = map(json.loads, output.splitlines())
         found = dict(zip(cells, answers, strict=True))
     else:
         found = {
-            cell: list(csv.DictReader(io.StringIO(run_outside(stack, tmp_path, "bash", text, ""))))
+            cell: list(csv.DictReader(io.StringIO(run_outside(stack, tmp_path, text, "bash"))))
             for cell, text in cells.items()
         }
     for (feed, table), rows in published.items():
