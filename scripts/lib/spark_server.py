@@ -84,16 +84,19 @@ def start_spark() -> SparkSession:
         # More tasks than cores: long ones leave room for others.
         conf.set("spark.master", f"local[{4 * (os.cpu_count() or 1)}]")
     SparkContext._ensure_initialized(gateway=launch_gateway(conf))
+    jvm = SparkContext._jvm
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
+    # Where both servers look for the classes that the settings name. Spark's own class loader must
+    # find them too, so this comes first: a thread of HiveServer2 that has run a query keeps that
+    # loader, and later checks the password of another client.
+    jvm.Thread.currentThread().setContextClassLoader(compiler.getClassLoader())
     return SparkSession.builder.getOrCreate()
 
 
 def open_doors(spark: SparkSession) -> None:
     """Lets clients in, by Spark Connect and by JDBC. What they may do is in ReadOnly.java."""
     jvm = spark._jvm
-    compiler = jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
-    # Where both servers look for the classes that the settings name.
-    jvm.Thread.currentThread().setContextClassLoader(compiler.getClassLoader())
     check = instance(spark, "ReadOnly", f"{config.HDFS}{config.WAREHOUSE}/")
     # This session has its rules already: it may register feeds.
     spark._jsparkSession.sessionState().analyzer()
