@@ -2,9 +2,8 @@
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
 #          server jars into the run folder. All of it pinned; packages and jars only by hash. What
 #          is in place is left alone, and then no network is needed.
-# Usage: scripts/setup.sh [--quiet | --notebook]     (RUN_DIR from the environment, by default .run;
-#        with STACK=docker the image is built instead; --notebook: quiet, and JupyterLab into
-#        .venv-notebook too)
+# Usage: scripts/setup.sh [--quiet | --notebook]     (--notebook: JupyterLab in .venv-notebook too;
+#        RUN_DIR from the environment, by default .run; with STACK=docker the image is built)
 set -euo pipefail
 unset CDPATH # for whoever runs this by hand
 cd "$(dirname "$0")/.."
@@ -165,24 +164,18 @@ trap 'exit 130' INT TERM
 
 # --- Python packages ---------------------------------------------------------------------------
 
-# What an environment was made from, by which Python, and where: it contains its own path (the
-# folder's, also if it is a link to it).
-# environment FOLDER REQUIREMENTS MB: makes it from a lock file of conf/ if it is not there, or from
-# another one.
+# environment FOLDER REQUIREMENTS MB: makes it from a lock file of conf/, unless it was made from
+# the same, by this Python and at this place (it contains its own path, resolved).
 environment() {
-  local folder=$1 requirements=conf/$2 pinned venv wanted name value sources
-  pinned=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
-  venv=$(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")
-  wanted="$pinned $(python3 -V) $venv"
+  local folder=$1 requirements=conf/$2 wanted name value sources
+  wanted=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
+  wanted+=" $(python3 -V) $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
   [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
     || ! "$folder/bin/python" -c '' 2> /dev/null || return 0
   say "Python packages into $folder ($3 MB unpacked, one to two minutes)"
   needs $(($3 * 3 / 2)) "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
-  [ ! -d "$folder" ] || {
-    rm -rf "$folder.old"
-    mv "$folder" "$folder.old"
-  }
+  [ ! -d "$folder" ] || { rm -rf "$folder.old" && mv "$folder" "$folder.old"; }
   # shellcheck disable=SC2064  # the folder is known now
   trap "rm -rf $folder; [ ! -d $folder.old ] || mv $folder.old $folder" EXIT
   python3 -m venv "$folder"
@@ -298,8 +291,7 @@ if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then
   else
     mkdir -p "$run_dir/logs"
     STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
-      ARCHIVES_FOR=$archives_for nohup nice -n 19 \
-      scripts/lib/env.sh python scripts/lib/archives.py \
+      ARCHIVES_FOR=$archives_for nohup nice scripts/lib/env.sh python scripts/lib/archives.py \
       > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
   fi
 fi

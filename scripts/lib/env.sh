@@ -49,9 +49,9 @@ check TABLE '^(attempts|questions|options|messages)?$' 'a table, or nothing for 
 check DATA_URL '^[^[:cntrl:]]*$' 'addresses with blanks between them'
 check SYNTHETIC '^([1-9][0-9]{0,8})?$' 'a whole number, 1 to 999999999'
 check SEED '^[0-9]{1,9}$' 'a whole number'
-check PARTITIONS "$whole" 'a whole number from 1'
-check REPLICATION "$whole" 'a whole number from 1'
-for name in KILLS MESSAGES RUNS QUERY_LIMIT_S; do check "$name" "$whole" 'a whole number from 1'; done
+for name in PARTITIONS REPLICATION KILLS MESSAGES RUNS QUERY_LIMIT_S; do
+  check "$name" "$whole" 'a whole number from 1'
+done
 check BASELINE '^([A-Za-z0-9][A-Za-z0-9._/-]{0,99})?$' 'a git commit, branch or tag'
 for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER NOTEBOOK_CHECK; do
   check "$name" "$flag" '1 or nothing'

@@ -87,7 +87,7 @@ def write_read_delete(path: str) -> None:
 
 def probe_spark_server() -> None:
     """Asks the server of make serve for the sum of one and one."""
-    import connect  # it imports this module, and PySpark
+    import connect  # not above: PySpark takes a second, and every target imports this module
 
     spark = connect.session()
     try:

@@ -35,41 +35,49 @@ import spark_session
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
 LOOK_EVERY_S = 1
-SETTINGS = {
-    "spark.app.name": "serve",
-    "spark.connect.grpc.binding.address": config.SERVE_BIND,
-    "spark.connect.grpc.binding.port": config.CONNECT_PORT,
-    "spark.connect.grpc.interceptor.classes": "ReadOnly$Requests",
-    # Otherwise the interceptor would not see what is in a plan, or in a client's local data.
-    "spark.connect.session.planCompression.threshold": "-1",
-    "spark.sql.session.localRelationCacheThreshold": str(64 * 2**20),
-    # Databases are entries of the catalogue in memory; this folder stays empty.
-    "spark.sql.warehouse.dir": f"file:{os.environ.get('SPARK_LOCAL_DIRS', '/tmp')}",
-    # A client sees what was wrong, not where in Spark's code.
-    "spark.sql.connect.serverStacktrace.enabled": "false",
-    # Queries share the cores, the long ones and the short ones.
-    "spark.scheduler.mode": "FAIR",
-    "spark.scheduler.allocation.file": f"file:{config.ROOT}/conf/spark/fairscheduler.xml",
-    # An answer, or a task, that does not fit into the memory ends with an error. By default such a
-    # task ends the process.
-    "spark.driver.maxResultSize": "256m",
-    "spark.executor.killOnFatalError.depth": "0",
-    # Over JDBC rows leave partition by partition, not all at once.
-    "spark.sql.thriftServer.incrementalCollect": "true",
-}
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = "-XX:+UseParallelGC -Dderby.stream.error.file=/dev/null"
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
-JDBC = {
-    "hive.server2.authentication": "CUSTOM",
-    "hive.server2.custom.authentication.class": "ReadOnly$Password",
-    "hive.server2.thrift.bind.host": config.SERVE_BIND,
-    "hive.server2.thrift.port": config.JDBC_PORT,
-}
 # They call any static function of Java.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
+
+
+def settings() -> dict[str, str]:
+    """Spark's settings, beside those of conf/spark/."""
+    return {
+        "spark.app.name": "serve",
+        "spark.connect.grpc.binding.address": config.SERVE_BIND,
+        "spark.connect.grpc.binding.port": config.CONNECT_PORT,
+        "spark.connect.grpc.interceptor.classes": "ReadOnly$Requests",
+        # Otherwise the interceptor would not see what is in a plan, or in a client's local data.
+        "spark.connect.session.planCompression.threshold": "-1",
+        "spark.sql.session.localRelationCacheThreshold": str(64 * 2**20),
+        # Databases are entries of the catalogue in memory; this folder stays empty.
+        "spark.sql.warehouse.dir": f"file:{os.environ.get('SPARK_LOCAL_DIRS', '/tmp')}",
+        # A client sees what was wrong, not where in Spark's code.
+        "spark.sql.connect.serverStacktrace.enabled": "false",
+        # Queries share the cores, the long ones and the short ones.
+        "spark.scheduler.mode": "FAIR",
+        "spark.scheduler.allocation.file": f"file:{config.ROOT}/conf/spark/fairscheduler.xml",
+        # An answer, or a task, that does not fit into the memory ends with an error. By default
+        # such a task ends the process.
+        "spark.driver.maxResultSize": "256m",
+        "spark.executor.killOnFatalError.depth": "0",
+        # Over JDBC rows leave partition by partition, not all at once.
+        "spark.sql.thriftServer.incrementalCollect": "true",
+    }
+
+
+def jdbc_settings() -> dict[str, str]:
+    """Properties of HiveServer2."""
+    return {
+        "hive.server2.authentication": "CUSTOM",
+        "hive.server2.custom.authentication.class": "ReadOnly$Password",
+        "hive.server2.thrift.bind.host": config.SERVE_BIND,
+        "hive.server2.thrift.port": config.JDBC_PORT,
+    }
 
 
 def start_spark() -> SparkSession:
@@ -78,7 +86,7 @@ def start_spark() -> SparkSession:
     # As a property: HiveServer2 would take the variable for somebody to act on behalf of.
     user = os.environ.pop("HADOOP_USER_NAME", READER)
     os.environ["PYSPARK_PYTHON"] = "/bin/false"  # no Python function of a client ever runs here
-    conf = SparkConf(loadDefaults=False).setAll(list(SETTINGS.items()))
+    conf = SparkConf(loadDefaults=False).setAll(list(settings().items()))
     conf.set("spark.driver.defaultJavaOptions", f"{JAVA_OPTIONS} -DHADOOP_USER_NAME={user}")
     if config.SPARK_MASTER.startswith("local"):
         # More tasks than cores: long ones leave room for others.
@@ -106,7 +114,7 @@ def open_doors(spark: SparkSession) -> None:
         function = catalyst.FunctionIdentifier(name)
         assert catalyst.analysis.FunctionRegistry.builtin().dropFunction(function)
     jvm.org.apache.spark.sql.connect.service.SparkConnectService.start(spark._jsc.sc())
-    for name, value in JDBC.items():
+    for name, value in jdbc_settings().items():
         jvm.System.setProperty(name, value)
     thriftserver = jvm.org.apache.spark.sql.hive.thriftserver
     thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())

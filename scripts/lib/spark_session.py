@@ -14,9 +14,11 @@ import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
@@ -30,6 +32,7 @@ import lake
 import message
 import questions
 import rows
+import servers
 import table_files
 import verdict
 
@@ -48,6 +51,7 @@ QUICK = {
     "spark.sql.shuffle.partitions": "1",
 }
 _launching = threading.Lock()
+FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
 
 def get(name: str, messages: int) -> SparkSession:
@@ -68,6 +72,32 @@ def get(name: str, messages: int) -> SparkSession:
         return SparkSession.builder.appName(name).getOrCreate()
 
 
+def session_of_feed(settings: dict[str, str]) -> SparkSession | None:
+    """A session whose current database is the feed; None when the server does not run.
+
+    settings: those of Spark SQL for this session. Failure when the server does not know the feed.
+    """
+    if servers.spark_server().process() is None:
+        return None
+    spark = connect.session()
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    limit = time.monotonic() + FEED_APPEARS_WITHIN_S
+    while True:
+        try:
+            spark.sql(f"USE {config.TOPIC}")
+            return spark
+        except PySparkException as error:
+            if "SCHEMA_NOT_FOUND" not in str(error) or time.monotonic() > limit:
+                raise errors.Failure(
+                    f"the server of make serve does not answer about feed {config.TOPIC}",
+                    f"{errors.cause(error)}; its log: {servers.spark_server().log}",
+                    f"start it again: make down{knobs.of_stack()}; then: "
+                    f"make serve{knobs.of_stack()}",
+                ) from None
+            time.sleep(0.2)  # between two questions
+
+
 def for_reading(name: str) -> SparkSession:
     """A session with the feed's tables and the view attempt_order in its current database.
 
@@ -79,7 +109,7 @@ def for_reading(name: str) -> SparkSession:
     if SparkContext._gateway is None:
         quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
         settings = {name: value for name, value in quick.items() if name.startswith("spark.sql.")}
-        spark = connect.session_of_feed(settings)
+        spark = session_of_feed(settings)
         if spark is not None:
             return spark
     spark = get(name, messages)
