@@ -19,7 +19,7 @@ import threading
 import time
 from typing import NoReturn
 
-from py4j.java_gateway import JavaObject
+from py4j.java_gateway import JavaObject, JVMView
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
@@ -92,19 +92,13 @@ def start_spark() -> SparkSession:
         # More tasks than cores: long ones leave room for others.
         conf.set("spark.master", f"local[{4 * (os.cpu_count() or 1)}]")
     SparkContext._ensure_initialized(gateway=launch_gateway(conf))
-    jvm = SparkContext._jvm
-    compiler = jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
-    # Where both servers look for the classes that the settings name. Spark's own class loader must
-    # find them too, so this comes first: a thread of HiveServer2 that has run a query keeps that
-    # loader, and later checks the password of another client.
-    jvm.Thread.currentThread().setContextClassLoader(compiler.getClassLoader())
     return SparkSession.builder.getOrCreate()
 
 
 def open_doors(spark: SparkSession) -> None:
     """Lets clients in, by Spark Connect and by JDBC. What they may do is in ReadOnly.java."""
     jvm = spark._jvm
+    define_classes(jvm)
     check = instance(spark, "ReadOnly", f"{config.HDFS}{config.WAREHOUSE}/")
     # This session has its rules already: it may register feeds.
     spark._jsparkSession.sessionState().analyzer()
@@ -120,12 +114,32 @@ def open_doors(spark: SparkSession) -> None:
     thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())
 
 
+def define_classes(jvm: JVMView) -> None:
+    """Compiles ReadOnly.java into the JVM's application class loader.
+
+    HiveServer2 looks for the class that checks passwords in the class loader of a thread, and a
+    thread that served another client before has this one.
+    """
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
+    types = SparkContext._gateway.new_array(jvm.Class, 4)
+    types[0] = jvm.Class.forName("java.lang.String")
+    types[1] = jvm.Class.forName("[B")
+    types[2] = types[3] = jvm.Integer.TYPE
+    define = jvm.Class.forName("java.lang.ClassLoader").getDeclaredMethod("defineClass", types)
+    define.setAccessible(True)
+    for name, code in compiler.getBytecodes().items():
+        arguments = SparkContext._gateway.new_array(jvm.Object, 4)
+        arguments[0], arguments[1], arguments[2], arguments[3] = name, code, 0, len(code)
+        define.invoke(jvm.ClassLoader.getSystemClassLoader(), arguments)
+
+
 def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
-    """A new object of a class that only this thread's class loader knows."""
+    """A new object of a class of ReadOnly.java."""
     jvm, gateway = spark._jvm, SparkContext._gateway
     types, arguments = gateway.new_array(jvm.Class, 1), gateway.new_array(jvm.Object, 1)
     types[0], arguments[0] = jvm.Class.forName("java.lang.String"), argument
-    loader = jvm.Thread.currentThread().getContextClassLoader()
+    loader = jvm.ClassLoader.getSystemClassLoader()
     return loader.loadClass(name).getConstructor(types).newInstance(arguments)
 
 
