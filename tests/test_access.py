@@ -150,7 +150,7 @@ def test_a_recipe_gives_the_rows_that_were_published(stack, checked, published, 
 
 def test_the_page_names_the_versions_that_are_installed_here():
     assert len(RECIPES) == 7
-    locks = [(ROOT / f"conf/{name}.txt").read_text() for name in ("requirements",)]
+    locks = [(ROOT / "conf/requirements.txt").read_text()]
     locks += [(ROOT / "conf/requirements-notebook.txt").read_text()]
     pinned = re.findall(r"\b[a-z-]+==[\d.]+", PAGE)
     assert pinned and all(f"{package} " in "".join(locks) for package in pinned)

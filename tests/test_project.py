@@ -152,7 +152,7 @@ def test_a_question_begins_with_itself_in_words(query):
 
 
 def test_every_package_and_jar_is_pinned_by_hash():
-    for name in ("requirements-build", "requirements"):
+    for name in ("requirements-build", "requirements", "requirements-notebook"):
         text = (ROOT / f"conf/{name}.txt").read_text().replace("\\\n", " ")
         lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
         assert lines and all("==" in line and "--hash=sha256:" in line for line in lines)
