@@ -96,6 +96,7 @@ def run_outside(stack, folder, text, program):
         "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",  # for beeline
         "JAVA_HOME": (ROOT / stack.run_dir / "java_home").read_text().strip(),
         "HOME": str(folder),
+        "LANG": "C.UTF-8",
         "TZ": "America/New_York",
     }
     script = (
