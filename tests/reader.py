@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pyspark
 
 from stacks import ROOT, clean_environment
@@ -69,3 +70,14 @@ def jdbc(stack, feed, *statements, secret=None):
         timeout=300,
     )
     return done.stdout
+
+
+def stop(stack):
+    """Stops the server of make serve alone, as make down would with the others."""
+    pid_file = ROOT / stack.run_dir / "pids" / "serve"
+    process = psutil.Process(int(pid_file.read_text().split()[0]))
+    jvm = process.children(recursive=True)
+    process.terminate()
+    psutil.wait_procs([process, *jvm], 60)
+    assert not any(each.is_running() for each in [process, *jvm])
+    pid_file.unlink()

@@ -15,6 +15,7 @@ import pytest
 import errors
 import notebook
 from oracle import ATTEMPT, OPTION, truth_rows
+from reader import stop
 from stacks import ROOT, clean_environment
 from test_real_file import flattened
 
@@ -42,7 +43,8 @@ def emit(rows):
 @pytest.fixture(scope="module", name="checked")
 def the_check_of_the_notebook(stack, synthetic):
     """The output of make notebook NOTEBOOK_CHECK=1, which installs and starts what is missing."""
-    return stack.make("notebook", TOPIC=FEED, NOTEBOOK_CHECK=1)
+    yield stack.make("notebook", TOPIC=FEED, NOTEBOOK_CHECK=1)
+    stop(stack)
 
 
 @pytest.fixture(scope="module", name="published")

@@ -16,7 +16,7 @@ import pytest
 from deltalake import DeltaTable
 
 from messages import FIVE
-from reader import connect, jdbc, ports, token
+from reader import connect, jdbc, ports, stop, token
 from stacks import ROOT, TABLES, clean_environment
 
 FEED = "synthetic_a"
@@ -76,17 +76,6 @@ spark.read.text("file:///etc/passwd")
 spark.conf.set("spark.hadoop.fs.defaultFS", "file:///")
 spark.catalog.createTable(f"{feed}.another", path=f"{address}/attempts", source="delta")
 """.strip().splitlines()
-
-
-def stop(stack):
-    """Stops the server of make serve alone, as make down would with the others."""
-    pid_file = ROOT / stack.run_dir / "pids" / "serve"
-    process = psutil.Process(int(pid_file.read_text().split()[0]))
-    jvm = process.children(recursive=True)
-    process.terminate()
-    psutil.wait_procs([process, *jvm], 60)
-    assert not any(each.is_running() for each in [process, *jvm])
-    pid_file.unlink()
 
 
 @pytest.fixture(scope="module")
