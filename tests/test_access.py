@@ -194,7 +194,7 @@ def test_jupyterlab_lets_in_who_has_the_token_and_leaves_the_users_copy_alone(st
         lab = pexpect.spawn(
             *(program, arguments), cwd=ROOT, env=clean_environment(), timeout=300, encoding="utf-8"
         )
-        lab.expect(r"(http://127\.0\.0\.1:\d+)(/lab\S*)\?token=(\w+)")
+        lab.expect(r"(http://127\.0\.0\.1:\d+)(/lab\S*)\?token=(\w+)\s")  # whole
         address, page, token = lab.match.groups()
         assert page == "/lab/tree/attempts.ipynb"
         with pytest.raises(urllib.error.HTTPError, match="403"):

@@ -121,7 +121,8 @@ def test_the_tables(messages, attempts):
     assert [[*map(int, row)] for row in shown] == [[sent, taken, questions, options]]
     landed = rf"0: 0-{sent - 1} +{taken:,} +{sent - taken} +0 "
     assert re.search(landed, output('make land\nhadoop fs -ls "$WAREHOUSE'))
-    assert re.search(rf"assessments +0 +{sent:,} +{sent:,} +0$", output("make status"))
+    status = rf"assessments +0 +{sent:,} +{sent:,} +0\n +messages +{taken:,} accepted, "
+    assert re.search(rf"{status}{sent - taken:,} duplicate, 0 rejected\n", output("make status"))
 
 
 def test_every_count_agrees(messages, attempts):
