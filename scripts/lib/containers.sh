@@ -97,11 +97,14 @@ containers() {
     --format '{{.Label "com.docker.compose.service"}} {{.ID}} {{.Image}} {{.Status}}'
 }
 
+# The services that are wanted. Compose 1.29 lists those of other profiles, too.
+services() { "${compose[@]}" config --services | grep -vx "${without:-}"; }
+
 # Services that are not healthy, or run another image than the present one.
 not_ready() {
   local running
   running=$(containers)
-  for service in $("${compose[@]}" config --services); do
+  for service in $(services); do
     grep -q "^$service [0-9a-f]* $image .*(healthy)" <<< "$running" || echo "$service"
   done
 }
@@ -119,7 +122,7 @@ up() {
        make up STACK=docker${CLUSTER:+ CLUSTER=1} KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020
        otherwise: ${compose[*]} logs"
   }
-  waiting=$("${compose[@]}" config --services)
+  waiting=$(services)
   while [ -n "$waiting" ]; do
     still=$(not_ready)
     for service in $waiting; do
@@ -205,7 +208,8 @@ in_container() {
 verb=$1
 [ "$verb" != python ] || verb=${2:-}
 verb=${verb##*/}
-case ${verb%.*} in serve | down | clean) compose+=(--profile serve) ;; esac
+without=serve
+case ${verb%.*} in serve | down | clean) compose+=(--profile serve) without='' ;; esac
 case ${verb%.*} in
   setup) setup ;;
   serve)
