@@ -97,6 +97,19 @@ class Stack:
             assert "Traceback" not in done.stdout, done.stdout
         return done.stdout
 
+    def start(self, target, output, **knobs):
+        """Starts `make target` in a session of its own; both streams go to the file `output`."""
+        with open(output, "wb") as out:
+            return subprocess.Popen(
+                self.command(target, **knobs),
+                cwd=self.root,
+                env=clean_environment(),
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
     def command(self, target, **knobs):
         """Returns the command line of `make target` on this stack."""
         knobs = {"RUN_DIR": self.run_dir, "KAFKA": self.kafka, "HDFS": self.hdfs, **knobs}

@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
 
 import deltalake
@@ -32,16 +31,7 @@ class Following:
     def __init__(self, stack, topic):
         self.stack, self.topic = stack, topic
         self.output = ROOT / stack.run_dir / f"follow-{topic}-{time.monotonic_ns()}.out"
-        with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                stack.command("follow", TOPIC=topic),
-                cwd=ROOT,
-                env=clean_environment(),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = stack.start("follow", self.output, TOPIC=topic)
 
     def said(self):
         return self.output.read_text()

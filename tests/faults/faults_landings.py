@@ -11,7 +11,7 @@ import hdfs_native
 import psutil
 
 from faults_feeds import LIMIT_S, TABLES, say
-from stacks import ROOT, clean_environment
+from stacks import ROOT
 
 TRIES = 5  # a kill that came too late is repeated
 NUMBERS = itertools.count()
@@ -31,16 +31,7 @@ class Landing:
         watched = [*TABLES, *logs, "_checkpoint/offsets", "_checkpoint/commits"]
         self.before = {path: self.listing(path) for path in watched}
         self.output = ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
-        with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                feed.stack.command(target, TOPIC=feed.topic, **knobs),
-                cwd=ROOT,
-                env=clean_environment(),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = feed.stack.start(target, self.output, TOPIC=feed.topic, **knobs)
         self.python = self.jvm = None
 
     def struck(self):

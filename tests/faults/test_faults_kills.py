@@ -8,7 +8,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import threading
 import time
 
@@ -28,7 +27,6 @@ from faults_feeds import (
 )
 from faults_landings import TRIES, Landing
 from faults_reader import Reader
-from stacks import ROOT, clean_environment
 
 KILLS = int(os.environ["KILLS"])
 DRIVER_STEPS = [
@@ -109,19 +107,11 @@ def kill_publishing(feed, victim, tmp_path):
     half = feed.rng.randrange(1, len(messages) // 2)
     output = path.with_suffix(".out")
     consumer = KafkaConsumer(bootstrap_servers=feed.stack.kafka, enable_auto_commit=False)
-    with contextlib.closing(consumer), open(output, "wb") as out:
+    with contextlib.closing(consumer):
         numbers = consumer.partitions_for_topic(feed.topic)
         partitions = [TopicPartition(feed.topic, number) for number in numbers]
         before = sum(consumer.end_offsets(partitions).values())
-        publishing = subprocess.Popen(
-            feed.stack.command("publish", TOPIC=feed.topic, DATA=path),
-            cwd=ROOT,
-            env=clean_environment(),
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+        publishing = feed.stack.start("publish", output, TOPIC=feed.topic, DATA=path)
         limit = time.monotonic() + LIMIT_S
         while (
             publishing.poll() is None
