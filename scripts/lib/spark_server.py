@@ -176,9 +176,8 @@ class Feeds:
 def warm_up(spark: SparkSession, feed: str) -> None:
     """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
     session = spark.newSession()
-    for name, value in spark_session.QUICK.items():
-        if name.startswith("spark.sql."):
-            session.conf.set(name, value)
+    for name, value in spark_session.QUICK_SQL.items():
+        session.conf.set(name, value)
     session.sql(f"USE {feed}")
     for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
         with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong

@@ -43,12 +43,14 @@ PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 # collector and interpreted plans without shuffles or adaptive execution are faster than Spark's
 # defaults.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
-QUICK = {
-    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+QUICK_SQL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
+}
+QUICK = QUICK_SQL | {
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 _launching = threading.Lock()
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
@@ -107,9 +109,7 @@ def for_reading(name: str) -> SparkSession:
     check_landed()
     messages = sum(lake.landed_offsets().values())
     if SparkContext._gateway is None:
-        quick = QUICK if messages <= MESSAGES_FOR_A_QUICK_SESSION else {}
-        settings = {name: value for name, value in quick.items() if name.startswith("spark.sql.")}
-        spark = session_of_feed(settings)
+        spark = session_of_feed(QUICK_SQL if messages <= MESSAGES_FOR_A_QUICK_SESSION else {})
         if spark is not None:
             return spark
     spark = get(name, messages)
