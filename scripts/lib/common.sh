@@ -79,3 +79,9 @@ need_env() {
 
 # sha256 …: sha256sum, which a Mac has by another name.
 sha256() { if command -v sha256sum > /dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
+
+# is_served: whether the server of make serve runs, by its pid file.
+is_served() {
+  local pid
+  pid=$(cut -d ' ' -f 1 "$RUN_DIR/pids/serve" 2> /dev/null) && kill -0 "$pid" 2> /dev/null
+}
