@@ -37,7 +37,10 @@ READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may rea
 LOOK_EVERY_S = 1
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. HiveServer2 starts a Derby, which would log to the project's folder.
-JAVA_OPTIONS = "-XX:+UseParallelGC -Dderby.stream.error.file=/dev/null"
+JAVA_OPTIONS = (
+    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=40 "
+    "-Dderby.stream.error.file=/dev/null"
+)
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
 # They call any static function of Java.
@@ -89,8 +92,11 @@ def start_spark() -> SparkSession:
     conf = SparkConf(loadDefaults=False).setAll(list(settings().items()))
     conf.set("spark.driver.defaultJavaOptions", f"{JAVA_OPTIONS} -DHADOOP_USER_NAME={user}")
     if config.SPARK_MASTER.startswith("local"):
-        # More tasks than cores: long ones leave room for others.
-        conf.set("spark.master", f"local[{4 * (os.cpu_count() or 1)}]")
+        # A query has about as many tasks as there are cores, and holds on to its slots until they
+        # end. With many more slots others go on meanwhile.
+        cores = os.cpu_count() or 1
+        conf.set("spark.master", f"local[{32 * cores}]")
+        conf.set("spark.default.parallelism", str(cores))
     SparkContext._ensure_initialized(gateway=launch_gateway(conf))
     return SparkSession.builder.getOrCreate()
 
@@ -206,12 +212,18 @@ class Limit:
 
 
 class Memory:
-    """Finds out whether Spark does nothing but collect garbage, and so answers nobody."""
+    """Finds out whether Spark does nothing but collect garbage, and so answers nobody.
+
+    When it has had nothing to collect for as long, it has rested: what its last queries left in
+    memory goes back to the machine.
+    """
 
     def __init__(self, spark: SparkSession):
-        factory = spark._jvm.java.lang.management.ManagementFactory
+        self.jvm = spark._jvm
+        factory = self.jvm.java.lang.management.ManagementFactory
         self.collectors = list(factory.getGarbageCollectorMXBeans())
         self.since, self.collected_s = time.monotonic(), self.collected()
+        self.collected_at_rest_s = 0.0
 
     def collected(self) -> float:
         """Seconds that went into garbage collection since the start."""
@@ -223,6 +235,9 @@ class Memory:
             return False
         share = (self.collected() - self.collected_s) / elapsed_s
         self.since, self.collected_s = time.monotonic(), self.collected()
+        if share == 0 and self.collected_s > self.collected_at_rest_s:
+            self.jvm.System.gc()
+            self.collected_at_rest_s = self.collected_s = self.collected()
         return share > GC_SHARE
 
 
