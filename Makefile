@@ -58,6 +58,10 @@ CLIENT_CONF ?=
 QUERY_LIMIT_S ?= 900
 # 1: `make notebook` opens nothing; it executes the notebook from top to bottom and fails when a cell does.
 NOTEBOOK_CHECK ?=
+# The customer of `make customer`, and the name of its feed. Only on the command line: some systems have a variable NAME.
+NAME :=
+# 1: make customer takes the customer's rights away.
+REMOVE ?=
 # Kafka's bootstrap servers; 29092 is the port of the course's compose file.
 KAFKA ?= 127.0.0.1:29092
 # The file system; 8020 is the NameNode's usual port, and the course's.
@@ -69,7 +73,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
@@ -105,7 +109,7 @@ validate: ensure-data ## which records of the file would be rejected, and why, b
 	$(ENV) python scripts/validate.py
 
 .PHONY: topic
-topic: ensure-up ## create the topic if it is missing, and describe it
+topic: ensure-kafka ## create the topic if it is missing, and describe it
 	$(ENV) scripts/topic.sh
 
 .PHONY: publish
@@ -113,7 +117,7 @@ publish: topic ensure-data ## send the file to the topic, one message per attemp
 	$(ENV) scripts/publish.sh
 
 .PHONY: consume
-consume: ensure-up ## show the first messages of the topic, and their number
+consume: ensure-kafka ## show the first messages of the topic, and their number
 	$(ENV) scripts/consume.sh
 
 .PHONY: land
@@ -125,11 +129,11 @@ follow: ensure-up ## land what is new, again and again, within seconds, until Ct
 	$(ENV) python scripts/follow.py
 
 .PHONY: list
-list: ensure-up ## what lies in HDFS, with sizes
+list: ensure-hdfs ## what lies in HDFS, with sizes
 	$(ENV) scripts/list.sh
 
 .PHONY: query
-query: ensure-up ## every question in queries/, with its answer
+query: ensure-hdfs ## every question in queries/, with its answer
 	$(ENV) python scripts/query.py
 
 .PHONY: verify
@@ -138,7 +142,7 @@ verify: ensure-up ## reconcile: file = topic = ledger = tables; non-zero on any 
 
 ##@ The report
 .PHONY: plots
-plots: ensure-up ## pictures of the answers, from the landed tables, to plots/
+plots: ensure-hdfs ## pictures of the answers, from the landed tables, to plots/
 	$(ENV) python scripts/plots.py
 
 .PHONY: annotate
@@ -163,7 +167,7 @@ check-submission: setup ## is everything there that the assignment asks for?
 
 ##@ Access for others
 .PHONY: serve
-serve: ensure-up ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
+serve: ensure-hdfs ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
 	$(ENV) python scripts/serve.py
 
 .PHONY: notebook
@@ -172,6 +176,10 @@ notebook: serve ## JupyterLab on 127.0.0.1, with a notebook to start from; NOTEB
 	$(ENV) python scripts/notebook.py
 
 ##@ Looking after the tables
+.PHONY: customer
+customer: setup ## on a cluster with accounts: a topic, a publisher and readers for NAME, and nobody else's; REMOVE=1 takes them away
+	$(ENV) python scripts/customer.py
+
 .PHONY: reprocess
 reprocess: ensure-hdfs ## after a rule changed: rebuild the tables from the ledger, without Kafka; readers continue
 	$(ENV) python scripts/reprocess.py
@@ -198,11 +206,11 @@ shell: ensure-up ## a bash with kafka-topics, kcat, jq, hadoop, pyspark, spark-s
 	$(ENV) scripts/shell.sh
 
 .PHONY: pyspark
-pyspark: ensure-up ## an interactive pyspark with the tables already there
+pyspark: ensure-hdfs ## an interactive pyspark with the tables already there
 	$(ENV) pyspark
 
 .PHONY: sql
-sql: ensure-up ## an interactive spark-sql with the tables already there
+sql: ensure-hdfs ## an interactive spark-sql with the tables already there
 	$(ENV) spark-sql
 
 ##@ Stopping, testing, cleaning
@@ -231,6 +239,10 @@ test-docker: ## the stack in containers: it must hold what the local one holds, 
 	@STACK=local CLUSTER= scripts/setup.sh --quiet
 	STACK=local CLUSTER= $(ENV) scripts/test.sh $(if $(CLUSTER),,-m "not cluster") tests/docker
 
+.PHONY: test-cluster
+test-cluster: setup ## a secured cluster on loopback (Kerberos, YARN, TLS, ACLs): the pipeline on it, and who may do what
+	$(ENV) scripts/test.sh tests/cluster
+
 .PHONY: clean
 clean: ## remove the run folder: jars, logs, and the stack's data (asks first; YES=1 does not)
 	@scripts/clean.sh
@@ -251,6 +263,10 @@ help: ## this text
 .PHONY: ensure-up
 ensure-up: setup
 	@$(ENV) python scripts/up.py --quiet
+
+.PHONY: ensure-kafka
+ensure-kafka: setup
+	@$(ENV) python scripts/up.py kafka --quiet
 
 .PHONY: ensure-hdfs
 ensure-hdfs: setup

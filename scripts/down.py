@@ -14,12 +14,11 @@ import errors
 import servers
 
 
-def main():
+def stop(stack):
+    """Stops those of the servers in `stack` that run, the last one first."""
     with servers.one_at_a_time():
         running = [
-            (service, process)
-            for service in reversed(servers.startable())
-            if (process := service.process())
+            (service, process) for service in reversed(stack) if (process := service.process())
         ]
         if not running and config.STACK == "cluster":
             print("nothing to stop: with STACK=cluster the services are not this project's")
@@ -43,4 +42,4 @@ def main():
 
 if __name__ == "__main__":
     with errors.report_failures():
-        main()
+        stop(servers.startable())

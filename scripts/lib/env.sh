@@ -53,7 +53,7 @@ for name in PARTITIONS REPLICATION KILLS MESSAGES RUNS QUERY_LIMIT_S; do
   check "$name" "$whole" 'a whole number from 1'
 done
 check BASELINE '^([A-Za-z0-9][A-Za-z0-9._/-]{0,99})?$' 'a git commit, branch or tag'
-for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER NOTEBOOK_CHECK; do
+for name in ANY_HASH FORCE SKIP_EXPIRED YES CLUSTER NOTEBOOK_CHECK REMOVE; do
   check "$name" "$flag" '1 or nothing'
 done
 port=':[1-9][0-9]{0,4}' host='[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?'
@@ -224,6 +224,8 @@ if [ -z "${PIPELINE_INSTALLED:-}" ]; then # (a container has a home and a /tmp o
     SPARK_SUBMIT_OPTS+=" -Djava.io.tmpdir=$RUN_DIR/tmp/$$"
   fi
 fi
+# The libraries in C read the variable, Java does not.
+[ -z "${KRB5_CONFIG:-}" ] || SPARK_SUBMIT_OPTS+=" -Djava.security.krb5.conf=$KRB5_CONFIG"
 [ -z "${HOSTS_FILE:-}" ] || SPARK_SUBMIT_OPTS+=" -Djdk.net.hosts.file=$HOSTS_FILE"
 # The launcher is the JVM that works out the driver's command.
 export SPARK_SUBMIT_OPTS SPARK_LAUNCHER_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
@@ -255,6 +257,12 @@ write() {
 for template in conf/{kafka,hadoop,spark}/*; do
   rendered=$(< "$template")
   for name in $names; do rendered=${rendered//"@$name@"/${!name-}}; done
+  # On YARN Hadoop's settings travel with the job, to where Spark's Python workers do not look.
+  case $SPARK_MASTER,$template in
+    yarn,conf/spark/*.conf)
+      rendered+=$'\nspark.executorEnv.HADOOP_CONF_DIR  __spark_conf__/__hadoop_conf__'
+      ;;
+  esac
   given=${CLIENT_CONF:+$CLIENT_CONF/${template##*/}}
   if [ -f "$given" ]; then
     case $template in
@@ -266,11 +274,27 @@ for template in conf/{kafka,hadoop,spark}/*; do
 done
 if [ -f "${CLIENT_CONF:+$CLIENT_CONF/client.properties}" ]; then
   export KAFKA_CLIENT_PROPERTIES=$CLIENT_CONF/client.properties
-  export KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
-  kcat_conf=$(python scripts/lib/kafka_client.py) || exit
-  write "$KCAT_CONFIG" "$kcat_conf"
+  export KCAT_CONFIG=$CLIENT_CONF/kcat.conf
+  if [ ! -f "$KCAT_CONFIG" ]; then
+    KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
+    kcat_conf=$(python scripts/lib/kafka_client.py) || exit
+    write "$KCAT_CONFIG" "$kcat_conf"
+  fi
 else
   unset KAFKA_CLIENT_PROPERTIES KCAT_CONFIG
+fi
+
+# Kerberos: a keytab that spark-defaults.conf names is for all clients; without one, the ticket of
+# kinit is. Each command has a ticket of its own. GSSAPI gets a new one before it ends, by the keytab.
+setting() { sed -n "s/^spark\.kerberos\.$1[[:space:]=]\{1,\}//p" "$SPARK_SETTINGS" | tail -n 1; }
+keytab=$(setting keytab) principal=$(setting principal)
+if [ -n "$keytab" ]; then
+  export KRB5CCNAME=$RUN_DIR/tmp/$$/ticket KRB5_CLIENT_KTNAME=$keytab
+  command -v kinit > /dev/null || die 2 "there is no kinit, and $SPARK_SETTINGS names a keytab" \
+    "it is the program that gets a ticket of Kerberos" "Debian: apt-get install krb5-user"
+  refused=$(kinit -k -t "$keytab" "$principal" 2>&1) \
+    || die 2 "Kerberos gives $principal no ticket for the keytab $keytab" "$refused" \
+      "mend what it says: spark.kerberos.* in spark-defaults.conf of CLIENT_CONF=$CLIENT_CONF"
 fi
 
 exec "$@"

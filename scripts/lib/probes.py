@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 
 import hdfs_native
+from kafka.errors import ClusterAuthorizationFailedError, NoError
 from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import config
@@ -45,7 +46,7 @@ def probe_kafka() -> str:
             transactional_id=None, transaction_timeout_ms=-1, producer_id=-1, producer_epoch=-1
         )
         error = admin._manager.run(admin._manager.send, request).error_code
-        if error:
+        if error not in (NoError.errno, ClusterAuthorizationFailedError.errno):  # it may only read
             raise OSError(f"the broker gives no producer id yet (Kafka's error {error})")
     return f"{len(brokers)} broker{'s'[: len(brokers) > 1]}"
 
@@ -96,13 +97,22 @@ def probe_spark_server() -> None:
         spark.stop()
 
 
-def probe_hdfs() -> None:
-    """Writes, reads and deletes a file in the warehouse, with the same rights as landing."""
+def probe_hdfs() -> str:
+    """Writes, reads and deletes a file in the warehouse, with the same rights as landing.
+
+    Returns in words what this account may do.
+    """
     host, _, port = os.environ["HDFS"].removeprefix("hdfs://").partition(":")
     if port:  # a NameNode, not a nameservice: a plain connection fails faster than the client
         socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
-    hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
-    write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
+    try:
+        hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
+        write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
+    except RuntimeError as error:
+        if not re.search(NO_RIGHT, cause(error)):
+            raise
+        return "this account may not land"
+    return "this account may land"
 
 
 def probe_spark() -> None:
@@ -121,8 +131,8 @@ def probe_spark() -> None:
 
 
 def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
-    """Probes the services of STACK=cluster: Kafka, HDFS and Spark, or all but Kafka when `names`
-    is not empty and lacks it.
+    """Probes the services of STACK=cluster: Kafka, HDFS and Spark. `names`: only "kafka", or all
+    but "kafka"; empty: all.
 
     Yields (name, address, what was found). Failure when one does not answer.
     """
@@ -131,7 +141,7 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         ("hdfs", "HDFS", probe_hdfs),
         ("spark", "SPARK_MASTER", probe_spark),
     ):
-        if name == "kafka" and names and "kafka" not in names:
+        if names and (name == "kafka") != ("kafka" in names):
             continue
         result = {"error": "no answer at all"}
         # In a thread of its own: some clients retry for minutes.

@@ -90,6 +90,10 @@ class Service:
                     "KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2",
                 )
 
+    def prepare(self) -> None:
+        """Formats the server's storage before its first start."""
+        storage.format_storage(self.name)
+
     def start(self) -> None:
         """Starts the server's process and writes its pid file."""
         with open(self.log, "ab") as log:
@@ -119,13 +123,13 @@ class Service:
             return False
 
     def bring_up(self, start: bool) -> None:
-        """Formats and starts the server if `start`, then probes it until it answers.
+        """Prepares and starts the server if `start`, then probes it until it answers.
 
         Runs in a thread of its own. The result is `ready`, or the exception in `failure`.
         """
         try:
             if start:
-                storage.format_storage(self.name)
+                self.prepare()
                 self.start()
             while not self.answers():
                 time.sleep(0.1)  # between two probes

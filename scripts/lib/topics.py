@@ -15,7 +15,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
 import config
 import errors
@@ -104,15 +104,20 @@ def _partitions(topic: str | None) -> list[TopicPartition]:
 def end_offsets(topic: str | None = None) -> dict[int, int]:
     """{partition: offset after the last record}; empty when the topic does not exist.
 
-    Transaction markers and uncommitted records occupy offsets but are not records.
+    Transaction markers and uncommitted records occupy offsets but are not records. Who may not read
+    the topic cannot tell them apart: they are counted then.
     """
     begins = beginning_offsets(topic)
     found = {}
     for at, end in retry(lambda: _consumer().end_offsets(_partitions(topic))).items():
         begin, span, last = begins[at.partition], 1, None
-        while not last and span < 10 * (end - begin):
-            last = collections.deque(_read(at, max(begin, end - span), end), maxlen=1)
-            span *= 10
+        try:
+            while not last and span < 10 * (end - begin):
+                last = collections.deque(_read(at, max(begin, end - span), end), maxlen=1)
+                span *= 10
+        except TopicAuthorizationFailedError:
+            found[at.partition] = end
+            continue
         found[at.partition] = last[0].offset + 1 if last else begin
     return found
 
