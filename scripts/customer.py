@@ -17,12 +17,12 @@ import pathlib
 import re
 import secrets
 
-import hdfs_native
 from kafka.admin import (
     ACL,
     ACLFilter,
     ACLOperation,
     ACLPermissionType,
+    ACLResourcePatternType,
     NewTopic,
     ResourcePattern,
     ResourcePatternFilter,
@@ -31,7 +31,7 @@ from kafka.admin import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import KafkaError
+from kafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 import config
 import errors
@@ -67,12 +67,13 @@ class Customer:
     def allow(self, user: str, operations: tuple[ACLOperation, ...]) -> str:
         with contextlib.closing(topics.admin()) as admin:
             outcome = admin.create_acls([self.acl(user, each) for each in operations])
-        for _, error in outcome["failed"]:
-            raise error
+        for error in outcome["failed"]:
+            raise error(self.name)
         return f"{user} may {', '.join(each.name.lower() for each in operations)}"
 
     def forbid(self, user: str) -> str:
-        pattern = ResourcePatternFilter(ResourceType.TOPIC, self.name)
+        literal = ACLResourcePatternType.LITERAL
+        pattern = ResourcePatternFilter(ResourceType.TOPIC, self.name, literal)
         every = ACLFilter(f"User:{user}", None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
         with contextlib.closing(topics.admin()) as admin:
             admin.delete_acls([every])
@@ -89,7 +90,9 @@ class Customer:
         )
         with contextlib.closing(topics.admin()) as admin:
             admin.create_topics([new])
-        return f"created: {config.PARTITIONS} partitions, {config.REPLICATION} copies, kept for ever"
+        return (
+            f"created: {config.PARTITIONS} partitions, {config.REPLICATION} copies, kept for ever"
+        )
 
     def has_login(self) -> bool:
         with contextlib.closing(topics.admin()) as admin:
@@ -101,7 +104,7 @@ class Customer:
     def create_login(self) -> str:
         """Makes a password, and the file for the publisher's CLIENT_CONF with it."""
         if self.login_file.exists() and self.has_login():
-            return f"there already; its file: {self.login_file}"
+            return f"there already; its file: {knobs.relative(self.login_file)}"
         password = secrets.token_urlsafe(24)
         ours = kafka_client.properties()
         lines = {
@@ -115,12 +118,14 @@ class Customer:
         # First the file: a password that nobody knows is of no use.
         with open(os.open(self.login_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
             f.writelines(f"{name}={value}\n" for name, value in lines.items())
-        with contextlib.closing(topics.admin()) as admin:
-            login = UserScramCredentialUpsertion(
-                self.publisher, ScramMechanism.SCRAM_SHA_512, password
-            )
-            check(admin.alter_user_scram_credentials([login]))
-        return f"new password, in {self.login_file}"
+        login = UserScramCredentialUpsertion(self.publisher, ScramMechanism.SCRAM_SHA_512, password)
+        try:
+            with contextlib.closing(topics.admin()) as admin:
+                check(admin.alter_user_scram_credentials([login]))
+        except KafkaError:
+            self.login_file.unlink()
+            raise
+        return f"new password, in {knobs.relative(self.login_file)}"
 
     def delete_login(self) -> str:
         if self.has_login():
@@ -154,8 +159,8 @@ class Customer:
     def acl_command(self, change: str, user: str, operations: tuple[ACLOperation, ...]) -> str:
         names = " ".join(f"--operation {each.name.title().replace('_', '')}" for each in operations)
         return (
-            f"kafka-acls --bootstrap-server {config.KAFKA} --{change} --allow-principal User:{user} "
-            f"{names} --topic {self.name}"
+            f"kafka-acls --bootstrap-server {config.KAFKA} --{change} "
+            f"--allow-principal User:{user} {names} --topic {self.name}"
         )
 
     def steps(self):
@@ -222,6 +227,8 @@ class Customer:
 def check(outcome: dict[str, str | None]) -> None:
     """Raises what Kafka refused in an answer of {user: error, or None}."""
     for user, error in outcome.items():
+        if error and "permission" in error:
+            raise ClusterAuthorizationFailedError(user)
         if error:
             raise KafkaError(f"{user}: {error}")
 
@@ -274,9 +281,10 @@ def main() -> None:
         return
     print(f"""
 Still to do, in your directory of accounts:
-  the publisher   gets {of.login_file}, by a safe way, as client.properties of its CLIENT_CONF
+  the publisher   gets {knobs.relative(of.login_file)}, by a safe way,
+                  as client.properties of its CLIENT_CONF
   data scientists are put into the group {of.readers}
-  the pipeline    lands: make land{knobs.of_stack()} TOPIC={of.name} (with the pipeline's CLIENT_CONF)""")
+Then, with the pipeline's CLIENT_CONF: make land TOPIC={of.name}""")
 
 
 if __name__ == "__main__":

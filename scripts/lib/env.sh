@@ -242,7 +242,11 @@ joined() { # SEPARATOR WORD…
 SPARK_CLASSPATH=$(joined : "$JARS"/spark/*.jar) SPARK_JARS=''
 # shellcheck disable=SC2034
 [[ $SPARK_MASTER = local* ]] || SPARK_JARS=$(joined , "$JARS"/spark/*.jar)
-names="RUN_DIR HDFS WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS
+# For tables that nobody makes. Who only reads may not make its folder among the feeds.
+# shellcheck disable=SC2034
+SPARK_WAREHOUSE=${CLIENT_CONF:+file:$RUN_DIR/tmp}
+SPARK_WAREHOUSE=${SPARK_WAREHOUSE:-$HDFS$WAREHOUSE/_spark}
+names="RUN_DIR HDFS WAREHOUSE SPARK_WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS
   KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES KAFKA_MIN_COPIES
   HDFS_BIND HDFS_COPIES NAMENODE_HTTP_PORT
   DATANODE_HOSTNAME DATANODE_PORT DATANODE_HTTP_PORT DATANODE_IPC_PORT"
@@ -272,17 +276,14 @@ for template in conf/{kafka,hadoop,spark}/*; do
   fi
   write "$RUN_DIR/$template" "$rendered"
 done
+unset KAFKA_CLIENT_PROPERTIES KCAT_CONFIG
 if [ -f "${CLIENT_CONF:+$CLIENT_CONF/client.properties}" ]; then
   export KAFKA_CLIENT_PROPERTIES=$CLIENT_CONF/client.properties
-  export KCAT_CONFIG=$CLIENT_CONF/kcat.conf
-  if [ ! -f "$KCAT_CONFIG" ]; then
-    KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
-    kcat_conf=$(python scripts/lib/kafka_client.py) || exit
-    write "$KCAT_CONFIG" "$kcat_conf"
-  fi
-else
-  unset KAFKA_CLIENT_PROPERTIES KCAT_CONFIG
+  export KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
+  kcat_conf=$(python scripts/lib/kafka_client.py) || exit
+  write "$KCAT_CONFIG" "$kcat_conf"
 fi
+[ ! -f "${CLIENT_CONF:+$CLIENT_CONF/kcat.conf}" ] || export KCAT_CONFIG=$CLIENT_CONF/kcat.conf
 
 # Kerberos: a keytab that spark-defaults.conf names is for all clients; without one, the ticket of
 # kinit is. Each command has a ticket of its own. GSSAPI gets a new one before it ends, by the keytab.

@@ -26,6 +26,12 @@ SERVER_GONE = (
     r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
     "not find a leader|LEADER_NOT_AVAILABLE"
 )
+# GSSAPI's own words, and Hadoop's, when there is no ticket or it has ended.
+NO_TICKET = "GSSAPIError|GSS initiate failed|Ticket expired|Client cannot authenticate via"
+GET_TICKET = (
+    "get a ticket: kinit; or name a keytab in spark-defaults.conf of CLIENT_CONF "
+    "(docs/customers.md), which gets one by itself"
+)
 NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied"
 OTHER_ACCOUNT = (
     "this account has no right to that: use the one that has it, or ask its owner for it "
@@ -107,6 +113,8 @@ def mend(error: BaseException, what: str) -> str | None:
         )
     if isinstance(error, PermissionError):
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if re.search(NO_TICKET, what):
+        return GET_TICKET
     if re.search(NO_RIGHT, what):
         return OTHER_ACCOUNT
     if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):

@@ -5,6 +5,7 @@ For each server of the local stack, and for services that run elsewhere (STACK=c
 
 import contextlib
 import json
+import logging
 import os
 import re
 import socket
@@ -20,7 +21,7 @@ from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import config
 import topics
-from errors import NO_RIGHT, OTHER_ACCOUNT, Failure, cause
+from errors import GET_TICKET, NO_RIGHT, NO_TICKET, OTHER_ACCOUNT, Failure, cause
 
 SERVER_ANSWERS_WITHIN_S = 10
 FIND_LIMIT_S = 30
@@ -148,6 +149,8 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         asking = threading.Thread(target=ask, args=[probe, result], daemon=True)
         asking.start()
         asking.join(FIND_LIMIT_S)
+        if re.search(NO_TICKET, result["error"]):
+            raise Failure(f"no ticket for {knob}={os.environ[knob]}", result["error"], GET_TICKET)
         if re.search(NO_RIGHT, result["error"]):
             what = f"{name} at {knob}={os.environ[knob]} refuses this account"
             raise Failure(what, result["error"], OTHER_ACCOUNT)
@@ -162,15 +165,28 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         yield name, os.environ[knob], result["found"]
 
 
+class Refusals(logging.Handler):
+    """The last refused login or certificate that kafka-python logged. Its exceptions do not tell."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if re.search("AuthenticationFailed|CERTIFICATE_VERIFY_FAILED", text):
+            self.last = re.sub(r"^.*?failed: | \(backoff.*", "", text)
+
+
 def ask(probe: Callable[[], str | None], result: dict[str, str]) -> None:
     """Probes until there is an answer, result["found"], or the account is refused. result["error"]
     is the last error."""
+    refusals = Refusals()
+    logging.getLogger("kafka").addHandler(refusals)
     while "found" not in result:
         try:
             found = probe()
             result["found"] = f": {found}" if found else ""
         except Exception as error:  # each client has exceptions of its own
-            result["error"] = cause(error)
-            if re.search(NO_RIGHT, result["error"]):
+            result["error"] = refusals.last or cause(error)
+            if re.search(f"{NO_RIGHT}|{NO_TICKET}", result["error"]):
                 return
             time.sleep(0.5)  # between two probes

@@ -14,6 +14,7 @@ serve.py starts it, as a service of docker-compose.yml does:
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import threading
 import time
@@ -114,7 +115,11 @@ def open_doors(spark: SparkSession) -> None:
         function = catalyst.FunctionIdentifier(name)
         assert catalyst.analysis.FunctionRegistry.builtin().dropFunction(function)
     jvm.org.apache.spark.sql.connect.service.SparkConnectService.start(spark._jsc.sc())
-    for name, value in jdbc_settings().items():
+    kerberos = {
+        f"hive.server2.authentication.kerberos.{name}": spark.conf.get(f"spark.kerberos.{name}", "")
+        for name in ("principal", "keytab")
+    }  # with Kerberos HiveServer2 logs in once more
+    for name, value in (jdbc_settings() | kerberos).items():
         jvm.System.setProperty(name, value)
     thriftserver = jvm.org.apache.spark.sql.hive.thriftserver
     thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())
@@ -150,8 +155,17 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
 
 
 def landed_feeds() -> set[str]:
-    """The names of the feeds whose four tables are there."""
-    folders = (file.path.rsplit("/", 1)[-1] for file in lake.hdfs().list_status(config.WAREHOUSE))
+    """The names of the feeds whose four tables are there, and which this account may read.
+
+    On a cluster it may not see the names (make customer): the feed is TOPIC then.
+    """
+    try:
+        found = [file.path for file in lake.hdfs().list_status(config.WAREHOUSE)]
+    except RuntimeError as error:
+        if not re.search(errors.NO_RIGHT, errors.cause(error)):
+            raise
+        found = [config.TOPIC]
+    folders = (path.rsplit("/", 1)[-1] for path in found)
     return {
         feed
         for feed in folders

@@ -7,7 +7,7 @@ It needs no root. Each server is one of servers.py's services: same start, probe
 Kafka uses the port of KAFKA and those after it, all others use the port of HDFS and those after it.
 
     kdc             the realm PIPELINE.TEST: a user per account, a principal per server
-    kafka, kafka2   two brokers: clients by SASL_SSL (SCRAM or a ticket), what no ACL allows is refused
+    kafka, kafka2   two brokers: clients by SASL_SSL (SCRAM or a ticket); ACLs
     namenode        HDFS with Kerberos: all connections encrypted
     datanode
     resourcemanager YARN with Kerberos, two NodeManagers
@@ -25,7 +25,6 @@ import pyspark
 
 import down
 import errors
-import servers
 import storage
 import up
 from servers import Service
@@ -36,16 +35,15 @@ CONF = pathlib.Path(__file__).with_name("conf")
 BOUNCY_CASTLE = ("bcprov", "bcpkix", "bcutil")
 SERVERS = ("nn", "dn", "rm", "nm", "HTTP", "kafka")  # names of their principals, all on localhost
 # Whose groups the cluster knows. The operator is HDFS's superuser; the pipeline lands all feeds.
+CUSTOMERS = ("pearson", "synthetic_pearson", "synthetic_wiley", "synthetic_many")
 GROUPS = {
     "operator": ["operators"],
     "nn": ["operators"],
-    "pipeline": ["pearson_readers", "wiley_readers"],
-    "alice": ["pearson_readers"],
-    "bob": ["wiley_readers"],
-    "pearson_publisher": [],
+    "pipeline": [],
+    "alice": ["pearson_readers", "synthetic_pearson_readers"],
+    "bob": ["synthetic_wiley_readers"],
+    **{f"{customer}_publisher": [] for customer in CUSTOMERS},
 }
-
-
 KAFKA_LOGINS = ("operator", "pipeline")  # those of publishers are made by make customer
 
 
@@ -112,7 +110,12 @@ def make_realm() -> None:
     run("kdb5_util", "create", "-s", "-r", REALM, "-P", password("kdc"))
     for name in [*SERVERS, *(user for user in GROUPS if user not in SERVERS)]:
         principal = f"{name}/localhost@{REALM}" if name in SERVERS else f"{name}@{REALM}"
-        for query in (f"addprinc -randkey {principal}", f"ktadd -k {keytab(name)} {principal}"):
+        # Whatever takes longer than the pipeline's tickets live needs a new one by its keytab.
+        life = "-maxlife 2min" if name == "pipeline" else ""
+        for query in (
+            f"addprinc -randkey {life} {principal}",
+            f"ktadd -k {keytab(name)} {principal}",
+        ):
             run("kadmin.local", "-r", REALM, "-q", query)
 
 
@@ -148,6 +151,10 @@ def make_configuration() -> None:
     """Renders the settings of all servers, and for clients the folder `client`."""
     render("krb5.conf", folder("krb5.conf"))
     render("kdc.conf", folder("kdc.conf"))
+    # As in the plain stack; but who was refused what is noted.
+    plain = storage.run_dir("conf", "kafka", "log4j2.properties").read_text()
+    audit = "logger.audit.level = info\nlogger.acl.name = kafka.authorizer.logger\n"
+    folder("log4j2.properties").write_text(plain.replace("logger.audit.level = off\n", audit))
     for number in ("", "2"):
         listens = f",CONTROLLER://127.0.0.1:{ports()['CONTROLLER_PORT']}" if not number else ""
         of_broker = {
@@ -174,27 +181,24 @@ def make_configuration() -> None:
             render(name, folder(f"hadoop{number}", name), **own)
 
 
-def make_client(account: str, login: str | None = None) -> pathlib.Path:
-    """A folder for CLIENT_CONF, as the owner of a cluster hands it out to an account.
-
-    login: the account's name in Kafka, where it has a password.
-    """
-    client = folder("clients", account)
-    values = {"NODEMANAGER": "", "NODEMANAGER_PORT": 0, "LOCALIZER_PORT": 0}
-    for name in ("core-site.xml", "hdfs-site.xml", "yarn-site.xml"):
-        render(name, client / name, NODEMANAGER_HTTPS_PORT=0, **values)
-    render("spark-defaults.conf", client / "spark-defaults.conf", USER=account, SPARK_JARS=SPARK_JARS)
-    if login:
-        render(
-            "client.properties", client / "client.properties", LOGIN=login, PASSWORD=password(login)
-        )
-        render("kcat.conf", client / "kcat.conf")
-    client.chmod(0o700)
-    return client
+def make_clients() -> None:
+    """A folder per account for CLIENT_CONF, as the owner of a cluster hands it out."""
+    for account in set(GROUPS) - set(SERVERS):
+        client = folder("clients", account)
+        for name in (
+            *("core-site.xml", "hdfs-site.xml", "yarn-site.xml"),
+            *("spark-defaults.conf", "kcat.conf"),
+        ):
+            render(name, client / name, USER=account, SPARK_JARS=SPARK_JARS, NODEMANAGER="")
+        if account in KAFKA_LOGINS:
+            login = {"LOGIN": account, "PASSWORD": password(account)}
+            render("client.properties", client / "client.properties", **login)
+        client.chmod(0o700)
 
 
 def java_options(megabytes: int) -> str:
-    return f"-Xmx{megabytes}m"
+    log = f"-Dlog4j2.configurationFile={folder('log4j2.properties')}"
+    return f"-Xmx{megabytes}m {log}"
 
 
 def yarn_jars() -> str:
@@ -210,7 +214,9 @@ class ClusterService(Service):
     """
 
     def __init__(self, name: str, names: str, command: list[object], heap_mb: int = 256):
-        own = {ports()[f"{each}_PORT"]: "KAFKA, or HDFS, and what follows" for each in names.split()}
+        own = {
+            ports()[f"{each}_PORT"]: "KAFKA, or HDFS, and what follows" for each in names.split()
+        }
         text = [*map(str, command)]
         conf = "hadoop2" if name.endswith("2") else "hadoop"
         # java-tool puts it on the class path, so what YARN needs besides can stand in it, too.
@@ -280,6 +286,8 @@ def main(what: str) -> None:
     make_configuration()
     make_realm()
     make_certificates()
+    make_clients()
+    password("kafka-cluster")  # before both brokers want it at once
     up.start(services())
 
 

@@ -1,0 +1,44 @@
+"""Fixtures: the secured cluster, and two customers on it whose files are published and landed."""
+
+import os
+import pathlib
+
+import pytest
+from cluster_stack import secured
+
+WILEY = "synthetic_wiley"
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with secured(".run-test-cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pearson(cluster, stack, tmp_path_factory):
+    """The first customer: the name of its feed. Its file is landed here and in the plain stack.
+
+    It is the real file where there is one.
+    """
+    file, feed = pathlib.Path(os.environ["DATA"]), "pearson"
+    if not file.exists():
+        file, feed = tmp_path_factory.mktemp("data") / "pearson.json", "synthetic_pearson"
+        stack.make("data", SYNTHETIC=3000, DATA=file)
+    cluster.customer(feed)
+    cluster.make("publish", account=f"{feed}_publisher", TOPIC=feed, DATA=file.resolve())
+    cluster.make("land", TOPIC=feed)
+    for target in ("publish", "land"):
+        stack.make(target, TOPIC=feed, DATA=file.resolve())
+    return feed
+
+
+@pytest.fixture(scope="session")
+def wiley(cluster, stack, tmp_path_factory):
+    """The second customer, with synthetic data: the name of its feed."""
+    file = tmp_path_factory.mktemp("data") / "wiley.json"
+    stack.make("data", SYNTHETIC=200, SEED=3, DATA=file)
+    cluster.customer(WILEY, PARTITIONS=4)
+    cluster.make("publish", account=f"{WILEY}_publisher", TOPIC=WILEY, DATA=file)
+    cluster.make("land", TOPIC=WILEY, SPARK_MASTER="local[2]")
+    return WILEY

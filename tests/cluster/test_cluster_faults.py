@@ -1,0 +1,145 @@
+"""What goes wrong on a secured cluster: machines that die, tickets that end, wrong settings."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+
+FEED = "synthetic_many"
+MANY = 60_000
+TICKET_LIVES_S = 120  # the pipeline's: secured.py
+
+
+def output(path):
+    return path.read_text(errors="replace")
+
+
+def wait_for(path, text, process, limit_s=400):
+    limit = time.monotonic() + limit_s
+    while not re.search(text, output(path)):
+        assert process.poll() is None and time.monotonic() < limit, output(path)
+        time.sleep(0.5)
+
+
+def executors(of):
+    """The processes of Spark's executors below a NodeManager."""
+    return [
+        child
+        for child in psutil.Process(of).children(recursive=True)
+        if "YarnCoarseGrainedExecutorBackend" in " ".join(child.cmdline())
+    ]
+
+
+def kill_machine(pid):
+    """Kills a NodeManager with all that runs below it, as when its machine dies."""
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path):
+    file = tmp_path / "many.json"
+    stack.make("data", SYNTHETIC=MANY, SEED=5, DATA=file)
+    cluster.customer(FEED, PARTITIONS=2)
+    cluster.make("publish", account=f"{FEED}_publisher", TOPIC=FEED, DATA=file)
+    said = tmp_path / "land.log"
+    landing = cluster.start("land", said, TOPIC=FEED)
+    pids = cluster.service_pids()
+    limit = time.monotonic() + 200
+    while not (
+        at_work := [name for name in ("nodemanager", "nodemanager2") if executors(pids[name])]
+    ):
+        assert landing.poll() is None and time.monotonic() < limit, output(said)
+        time.sleep(0.5)
+    time.sleep(10)  # into the first batch
+    assert landing.poll() is None, output(said)
+    kill_machine(pids[at_work[0]])
+    os.kill(pids["kafka2"], signal.SIGKILL)
+    landing.wait(600)
+    cluster.servers("up")
+    if landing.returncode:  # it may stop with a message; then the next one goes on
+        assert "nothing is lost and nothing is doubled" in output(said), output(said)
+        cluster.make("land", TOPIC=FEED)
+    assert "no difference" in (found := cluster.make("verify", TOPIC=FEED, DATA=file)).lower() or (
+        "error" not in found
+    ), found
+    count = f"deltalake.DeltaTable(config.HDFS + '/warehouse/{FEED}/messages').count()"
+    assert cluster.python("pipeline", count) == [["done", str(MANY)]]
+
+
+def test_follow_outlives_its_ticket_by_the_keytab(cluster, wiley, stack, tmp_path):
+    said, file = tmp_path / "follow.log", tmp_path / "later.json"
+    stack.make("data", SYNTHETIC=20, SEED=11, DATA=file)
+    following = cluster.start("follow", said, TOPIC=wiley, SPARK_MASTER="local[2]")
+    try:
+        wait_for(said, "following topic", following)
+        time.sleep(TICKET_LIVES_S + 30)
+        cluster.make("publish", account=f"{wiley}_publisher", TOPIC=wiley, DATA=file)
+        wait_for(said, r":\d\d +20 ", following, 120)
+    finally:
+        os.killpg(following.pid, signal.SIGINT)
+        following.wait(60)
+
+
+def client_without(cluster, account, tmp_path, *settings):
+    """A copy of an account's folder, without the settings of Spark that begin so."""
+    client = tmp_path / f"{account}-{len(settings)}"
+    shutil.copytree(cluster.folder / "clients" / account, client)
+    file = client / "spark-defaults.conf"
+    kept = [line for line in output(file).splitlines() if not line.startswith(settings)]
+    file.write_text("\n".join(kept))
+    return client
+
+
+def test_without_a_keytab_an_ended_ticket_is_named(cluster, wiley, tmp_path):
+    client = client_without(cluster, "pipeline", tmp_path, "spark.kerberos")
+    ticket = tmp_path / "ticket"
+    keytab = cluster.folder / "keytabs/pipeline"
+    kinit = ["kinit", "-l", "5s", "-c", ticket, "-k", "-t", keytab, "pipeline"]
+    subprocess.run(kinit, check=True)
+    knobs = {"TOPIC": wiley, "CLIENT_CONF": client, "SPARK_MASTER": "local[2]"}
+    time.sleep(6)
+    os.environ["KRB5CCNAME"] = str(ticket)
+    try:
+        said = cluster.make("land", ok=False, **knobs)
+        assert "get a ticket: kinit" in said, said
+        subprocess.run(["kinit", "-c", ticket, "-k", "-t", keytab, "pipeline"], check=True)
+        cluster.make("land", **knobs)
+    finally:
+        del os.environ["KRB5CCNAME"]
+
+
+def test_wrong_passwords_and_unknown_authorities_are_named(cluster, wiley, tmp_path):
+    client = client_without(cluster, "pipeline", tmp_path)
+    right = output(client / "client.properties")
+    (client / "client.properties").write_text(re.sub('password="[^"]*"', 'password="x"', right))
+    said = cluster.make("land", ok=False, TOPIC=wiley, CLIENT_CONF=client)
+    assert "refuses this account" in said and "AuthenticationFailed" in said, said
+    other = tmp_path / "other.pem"
+    subject = ["-subj", "/CN=other", "-keyout", tmp_path / "key", "-out", other]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", *subject], check=True
+    )
+    ours = str(cluster.folder / "tls/ca.pem")
+    (client / "client.properties").write_text(right.replace(ours, str(other)))
+    said = cluster.make("land", ok=False, TOPIC=wiley, CLIENT_CONF=client)
+    assert re.search("[Cc]ertificate|CERTIFICATE", said), said
+
+
+def test_no_port_is_open_to_other_machines(cluster):
+    everywhere = []
+    pids = {name: pid for name, pid in cluster.service_pids().items() if psutil.pid_exists(pid)}
+    assert len(pids) >= 8, pids
+    for name, pid in pids.items():
+        for connection in psutil.Process(pid).net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in (
+                "127.0.0.1",
+                "::ffff:127.0.0.1",
+            ):
+                everywhere.append((name, connection.laddr))
+    assert everywhere == []

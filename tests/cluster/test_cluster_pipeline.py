@@ -1,0 +1,32 @@
+"""The pipeline on a secured cluster: the plain stack's tables and answers, by the same targets."""
+
+import re
+
+from cluster_stack import answers, differences, exported
+
+from stacks import TABLES
+
+
+def test_on_yarn_it_lands_what_the_plain_stack_lands(cluster, pearson, stack, tmp_path):
+    here = exported(cluster, pearson, tmp_path / "cluster")
+    plain = exported(stack, pearson, tmp_path / "plain")
+    assert {table: differences(here[table], plain[table]) for table in TABLES} == dict.fromkeys(
+        TABLES, [0, 0]
+    )
+    assert "nothing new" in cluster.make("land", TOPIC=pearson)
+
+
+def test_on_yarn_every_question_has_the_plain_stacks_answer(cluster, pearson, stack):
+    plain = answers(stack.make("query", TOPIC=pearson))
+    assert answers(cluster.make("query", TOPIC=pearson)) == plain and len(plain) > 100
+
+
+def test_targets_that_look_after_tables(cluster, pearson, stack, tmp_path):
+    assert re.search(rf"{pearson} +0 ", cluster.make("status"))
+    assert pearson in cluster.make("list", TOPIC=pearson)
+    before = exported(cluster, pearson, tmp_path / "before")
+    backup = tmp_path / "feed.tar"
+    cluster.make("backup", TOPIC=pearson, BACKUP=backup)
+    cluster.make("reprocess", TOPIC=pearson)
+    after = exported(cluster, pearson, tmp_path / "after")
+    assert [differences(before[table], after[table]) for table in TABLES] == [[0, 0]] * 4
