@@ -168,7 +168,8 @@ def test_the_query_server_reads_what_its_account_reads(cluster, feeds):
 
 def test_without_a_login_or_with_a_wrong_one(cluster, feeds, tmp_path):
     publisher = f"{feeds['own']}_publisher"
-    names = "KafkaAdminClient(bootstrap_servers=config.KAFKA, bootstrap_timeout_ms=8000, {}).list_topics()"
+    client = "KafkaAdminClient(bootstrap_servers=config.KAFKA, bootstrap_timeout_ms=8000, {})"
+    names = f"{client}.list_topics()"
     ca = f"ssl_cafile={str(cluster.folder / 'tls/ca.pem')!r}"
     login = "sasl_mechanism='SCRAM-SHA-512', sasl_plain_username={!r}, sasl_plain_password='x'"
     outcomes = cluster.python(
