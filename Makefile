@@ -58,8 +58,8 @@ CLIENT_CONF ?=
 QUERY_LIMIT_S ?= 900
 # 1: `make notebook` opens nothing; it executes the notebook from top to bottom and fails when a cell does.
 NOTEBOOK_CHECK ?=
-# The customer of `make customer`, and the name of its feed. Only on the command line: some systems have a variable NAME.
-NAME :=
+# The customer of `make customer`, and the name of its feed: on the command line only, because some systems have a variable NAME.
+NAME ?=
 # 1: make customer takes the customer's rights away.
 REMOVE ?=
 # Kafka's bootstrap servers; 29092 is the port of the course's compose file.

@@ -164,7 +164,7 @@ class Customer:
         )
 
     def steps(self):
-        """[(what, a function that does it, the command for somebody who may)] to give the rights."""
+        """[(what, a function that does it, the command for somebody who may)], to give rights."""
         scram = f"kafka-configs --bootstrap-server {config.KAFKA} --entity-type users"
         return [
             (f"topic {self.name}", self.create_topic, f"make topic TOPIC={self.name}"),
@@ -235,9 +235,10 @@ def check(outcome: dict[str, str | None]) -> None:
 
 def customer() -> Customer:
     """The customer of the knob NAME. Failure when it, or the warehouse, is not fit."""
-    if not re.fullmatch("[a-z][a-z0-9_]{0,79}", config.NAME):
+    by_command = "NAME=command_line" in config.KNOB_ORIGINS.split()
+    if not by_command or not re.fullmatch("[a-z][a-z0-9_]{0,79}", config.NAME):
         raise errors.Failure(
-            f"NAME is {config.NAME!r}" if config.NAME else "NAME is not set",
+            f"NAME is {config.NAME!r}" if by_command else "NAME is not set on the command line",
             "it names the customer's topic, database and folder: lower-case letters, digits and _",
             f"type: make customer{knobs.of_stack()} NAME=pearson",
         )

@@ -15,7 +15,7 @@ if [ -z "$CLIENT_CONF" ] || ! python scripts/lib/topics.py > /dev/null 2>&1; the
     --replication-factor "$REPLICATION" --config retention.ms=-1 --bootstrap-server "$KAFKA" 2>&1 \
     | { grep -v '^WARNING: Due to limitations in metric names' || true; } \
     || die 1 "topic $TOPIC could not be created" \
-      "the message of kafka-topics is above; PARTITIONS is $PARTITIONS, REPLICATION is $REPLICATION" \
+      "kafka-topics says why, above; PARTITIONS is $PARTITIONS, REPLICATION is $REPLICATION" \
       "REPLICATION is at most the number of brokers: make topic$(of_feed) REPLICATION=1
        otherwise correct what it names"
 fi

@@ -239,13 +239,11 @@ joined() { # SEPARATOR WORD…
 }
 # The driver has the connectors on its class path; executors in other processes fetch them from it.
 # shellcheck disable=SC2034  # used by name below
-SPARK_CLASSPATH=$(joined : "$JARS"/spark/*.jar) SPARK_JARS=''
+SPARK_CLASSPATH=$(joined : "$JARS"/spark/*.jar) SPARK_JARS='' SPARK_WAREHOUSE=$HDFS$WAREHOUSE/_spark
+# It stays empty, and who only reads may not make it among the feeds.
+[ -z "$CLIENT_CONF" ] || SPARK_WAREHOUSE=file:$RUN_DIR/tmp
 # shellcheck disable=SC2034
 [[ $SPARK_MASTER = local* ]] || SPARK_JARS=$(joined , "$JARS"/spark/*.jar)
-# For tables that nobody makes. Who only reads may not make its folder among the feeds.
-# shellcheck disable=SC2034
-SPARK_WAREHOUSE=${CLIENT_CONF:+file:$RUN_DIR/tmp}
-SPARK_WAREHOUSE=${SPARK_WAREHOUSE:-$HDFS$WAREHOUSE/_spark}
 names="RUN_DIR HDFS WAREHOUSE SPARK_WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS
   KAFKA_NODE_ID KAFKA_LISTENERS KAFKA_ADVERTISED KAFKA_CONTROLLERS KAFKA_COPIES KAFKA_MIN_COPIES
   HDFS_BIND HDFS_COPIES NAMENODE_HTTP_PORT
@@ -286,7 +284,7 @@ fi
 [ ! -f "${CLIENT_CONF:+$CLIENT_CONF/kcat.conf}" ] || export KCAT_CONFIG=$CLIENT_CONF/kcat.conf
 
 # Kerberos: a keytab that spark-defaults.conf names is for all clients; without one, the ticket of
-# kinit is. Each command has a ticket of its own. GSSAPI gets a new one before it ends, by the keytab.
+# kinit is. Each command has its own ticket. GSSAPI gets a new one before it ends, by the keytab.
 setting() { sed -n "s/^spark\.kerberos\.$1[[:space:]=]\{1,\}//p" "$SPARK_SETTINGS" | tail -n 1; }
 keytab=$(setting keytab) principal=$(setting principal)
 if [ -n "$keytab" ]; then

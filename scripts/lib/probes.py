@@ -166,7 +166,7 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
 
 
 class Refusals(logging.Handler):
-    """The last refused login or certificate that kafka-python logged. Its exceptions do not tell."""
+    """The last refused login or certificate that kafka-python logged: its exceptions hide it."""
 
     last = ""
 
