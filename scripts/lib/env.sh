@@ -241,7 +241,7 @@ joined() { # SEPARATOR WORD…
 # shellcheck disable=SC2034  # used by name below
 SPARK_CLASSPATH=$(joined : "$JARS"/spark/*.jar) SPARK_JARS='' SPARK_WAREHOUSE=$HDFS$WAREHOUSE/_spark
 # It stays empty, and who only reads may not make it among the feeds.
-[ -z "$CLIENT_CONF" ] || SPARK_WAREHOUSE=file:$RUN_DIR/tmp
+[ -z "$CLIENT_CONF" ] || export SPARK_WAREHOUSE=file:$RUN_DIR/tmp
 # shellcheck disable=SC2034
 [[ $SPARK_MASTER = local* ]] || SPARK_JARS=$(joined , "$JARS"/spark/*.jar)
 names="RUN_DIR HDFS WAREHOUSE SPARK_WAREHOUSE SPARK_MASTER SPARK_BIND SPARK_CLASSPATH SPARK_JARS
