@@ -98,22 +98,20 @@ def probe_spark_server() -> None:
         spark.stop()
 
 
-def probe_hdfs() -> str:
-    """Writes, reads and deletes a file in the warehouse, with the same rights as landing.
-
-    Returns in words what this account may do.
-    """
+def probe_reading() -> None:
+    """Looks at the warehouse, which everybody may who reads or writes tables."""
     host, _, port = os.environ["HDFS"].removeprefix("hdfs://").partition(":")
     if port:  # a NameNode, not a nameservice: a plain connection fails faster than the client
         socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
-    try:
-        hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
-        write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
-    except RuntimeError as error:
-        if not re.search(NO_RIGHT, cause(error)):
-            raise
-        return "this account may not land"
-    return "this account may land"
+    with contextlib.suppress(FileNotFoundError):
+        hdfs().get_file_info(os.environ["WAREHOUSE"])
+
+
+def probe_hdfs() -> None:
+    """Writes, reads and deletes a file in the warehouse, with the same rights as landing."""
+    probe_reading()
+    hdfs().mkdirs(os.environ["WAREHOUSE"], create_parent=True)
+    write_read_delete(f"{os.environ['WAREHOUSE']}/.probe-{uuid.uuid4().hex}")
 
 
 def probe_spark() -> None:
@@ -133,13 +131,13 @@ def probe_spark() -> None:
 
 def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
     """Probes the services of STACK=cluster: Kafka, HDFS and Spark. `names`: only "kafka", or all
-    but "kafka"; empty: all.
+    but "kafka", for who only reads; empty: all, for landing.
 
     Yields (name, address, what was found). Failure when one does not answer.
     """
     for name, knob, probe in (
         ("kafka", "KAFKA", probe_kafka),
-        ("hdfs", "HDFS", probe_hdfs),
+        ("hdfs", "HDFS", probe_reading if names else probe_hdfs),
         ("spark", "SPARK_MASTER", probe_spark),
     ):
         if names and (name == "kafka") != ("kafka" in names):
