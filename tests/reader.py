@@ -32,7 +32,9 @@ def token(stack):
 
 
 def ports(stack):
-    """(Spark Connect, JDBC): the two after those of the DataNode."""
+    """(Spark Connect, JDBC): the two after those of the DataNode; on a cluster the usual ones."""
+    if "STACK=cluster" in stack.command("serve"):
+        return 15002, 10000
     hdfs = int(stack.hdfs.rsplit(":", 1)[1])
     return hdfs + 5, hdfs + 6
 
