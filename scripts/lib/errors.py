@@ -32,7 +32,7 @@ GET_TICKET = (
     "get a ticket: kinit; or name a keytab in spark-defaults.conf of CLIENT_CONF "
     "(docs/customers.md), which gets one by itself"
 )
-NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied"
+NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied|AccessControlException"
 OTHER_ACCOUNT = (
     "this account has no right to that: use the one that has it, or ask its owner for it "
     "(STACK=cluster: docs/deployment.md says where accounts are named)"
