@@ -104,6 +104,7 @@ class Cluster(Stack):
 @contextlib.contextmanager
 def secured(run_dir):
     """The cluster, with a warehouse that belongs to the account `pipeline`."""
+    os.environ["PATH"] += ":/usr/sbin"  # where Debian has the KDC, and ordinary users do not look
     missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
     needed = ["libbcprov-java", "libbcpkix-java", "libbcutil-java"]
     if missing or not os.path.exists("/usr/share/java/bcutil.jar"):
