@@ -8,7 +8,7 @@ help_if_asked "$@"
 need_env
 
 # A publisher may not create its topic: on a cluster with accounts an operator has.
-if [ -z "$CLIENT_CONF" ] || ! python scripts/lib/topics.py > /dev/null 2>&1; then
+if [ -z "$CLIENT_CONF" ] || ! python -c 'import topics; exit(topics.topic_id() is None)'; then
   # retention.ms=-1: kept for ever. Kafka's default deletes records after seven days.
   # Kafka warns of each name that contains a _.
   run kafka-topics --create --if-not-exists --topic "$TOPIC" --partitions "$PARTITIONS" \

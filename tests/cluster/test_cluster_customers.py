@@ -252,6 +252,11 @@ def test_a_customer_taken_away(cluster, wiley):
     assert cluster.python("bob", count)[0][0] == "done"
 
 
+def test_an_operator_creates_a_topic_of_its_own(cluster):
+    said = cluster.make("topic", account="operator", TOPIC="synthetic_more", REPLICATION=2)
+    assert re.search(r"Topic: synthetic_more\s.*ReplicationFactor: 2", said), said
+
+
 def test_an_account_without_the_rights_is_told_what_to_have_typed(cluster, pearson):
     said = cluster.make("customer", ok=False, NAME="third")
     assert "kafka-acls --bootstrap-server" in said and "hadoop fs -chown pipeline:third_r" in said
