@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import secrets
+from collections.abc import Callable
 
 from kafka.admin import (
     ACL,
@@ -31,7 +32,7 @@ from kafka.admin import (
     UserScramCredentialDeletion,
     UserScramCredentialUpsertion,
 )
-from kafka.errors import ClusterAuthorizationFailedError, KafkaError
+from kafka.errors import ClusterAuthorizationFailedError, KafkaError, NoError
 
 import config
 import errors
@@ -41,11 +42,13 @@ import lake
 import topics
 
 MECHANISM = "SCRAM-SHA-512"
-# What each account may do with the customer's topic. Landing reads; publishing compares its file
-# with nothing: who may only write cannot see what is there.
+# What each account may do with the customer's topic.
 PUBLISHER_MAY = (ACLOperation.WRITE, ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
 PIPELINE_MAY = (ACLOperation.READ, ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
 PRIVATE, READABLE_BY_GROUP, PASSABLE = 0o700, 0o750, 0o711
+
+# (what it is about, what does it and says in words what it did, the command for who may)
+Step = tuple[str, Callable[[], str], str]
 
 
 class Customer:
@@ -60,13 +63,14 @@ class Customer:
 
     # --- Kafka ------------------------------------------------------------------------------------
 
-    def acl(self, user: str, operation: ACLOperation) -> ACL:
-        pattern = ResourcePattern(ResourceType.TOPIC, self.name)
-        return ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, pattern)
-
     def allow(self, user: str, operations: tuple[ACLOperation, ...]) -> str:
+        pattern = ResourcePattern(ResourceType.TOPIC, self.name)
+        acls = [
+            ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, pattern)
+            for operation in operations
+        ]
         with contextlib.closing(topics.admin()) as admin:
-            outcome = admin.create_acls([self.acl(user, each) for each in operations])
+            outcome = admin.create_acls(acls)
         for error in outcome["failed"]:
             raise error(self.name)
         return f"{user} may {', '.join(each.name.lower() for each in operations)}"
@@ -76,7 +80,9 @@ class Customer:
         pattern = ResourcePatternFilter(ResourceType.TOPIC, self.name, literal)
         every = ACLFilter(f"User:{user}", None, ACLOperation.ANY, ACLPermissionType.ANY, pattern)
         with contextlib.closing(topics.admin()) as admin:
-            admin.delete_acls([every])
+            ((_, _, error),) = admin.delete_acls([every])
+        if error is not NoError:
+            raise error(self.name)
         return f"{user} may nothing"
 
     def create_topic(self) -> str:
@@ -97,13 +103,17 @@ class Customer:
     def has_login(self) -> bool:
         with contextlib.closing(topics.admin()) as admin:
             found = admin.describe_user_scram_credentials([self.publisher])
-        return not isinstance(found[self.publisher], (str, Exception)) and bool(
-            found[self.publisher]
-        )
+        return bool(found[self.publisher]["credential_infos"])
 
     def create_login(self) -> str:
-        """Makes a password, and the file for the publisher's CLIENT_CONF with it."""
-        if self.login_file.exists() and self.has_login():
+        """Makes a password, and the file for the publisher's CLIENT_CONF with it.
+
+        The file is complete before Kafka knows the password, and has its name afterwards: what an
+        interrupted run left is done again.
+        """
+        new = self.login_file.with_suffix(".new")
+        has_login = self.has_login()  # asked first: who may not ask changes nothing
+        if has_login and self.login_file.exists() and not new.exists():
             return f"there already; its file: {knobs.relative(self.login_file)}"
         password = secrets.token_urlsafe(24)
         ours = kafka_client.properties()
@@ -114,17 +124,13 @@ class Customer:
             "sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
             f'username="{self.publisher}" password="{password}";',
         }
-        self.login_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # First the file: a password that nobody knows is of no use.
-        with open(os.open(self.login_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
-            f.writelines(f"{name}={value}\n" for name, value in lines.items())
+        new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(f"{name}={value}\n" for name, value in lines.items())
         login = UserScramCredentialUpsertion(self.publisher, ScramMechanism.SCRAM_SHA_512, password)
-        try:
-            with contextlib.closing(topics.admin()) as admin:
-                check(admin.alter_user_scram_credentials([login]))
-        except KafkaError:
-            self.login_file.unlink()
-            raise
+        with contextlib.closing(topics.admin()) as admin:
+            check(admin.alter_user_scram_credentials([login]))
+        new.replace(self.login_file)
         return f"new password, in {knobs.relative(self.login_file)}"
 
     def delete_login(self) -> str:
@@ -156,34 +162,42 @@ class Customer:
 
     # --- what is to be done -----------------------------------------------------------------------
 
-    def acl_command(self, change: str, user: str, operations: tuple[ACLOperation, ...]) -> str:
-        names = " ".join(f"--operation {each.name.title().replace('_', '')}" for each in operations)
-        return (
-            f"kafka-acls --bootstrap-server {config.KAFKA} --{change} "
-            f"--allow-principal User:{user} {names} --topic {self.name}"
+    def login_step(self, act: Callable[[], str], change: str) -> Step:
+        command = (
+            f"kafka-configs --bootstrap-server {config.KAFKA} --entity-type users "
+            f"--entity-name {self.publisher} --alter --{change}"
         )
+        return f"login {self.publisher}", act, command
 
-    def steps(self):
-        """[(what, a function that does it, the command for somebody who may)], to give rights."""
-        scram = f"kafka-configs --bootstrap-server {config.KAFKA} --entity-type users"
+    def acl_steps(self, removes: bool) -> list[Step]:
+        steps: list[Step] = []
+        for user, operations in ((self.publisher, PUBLISHER_MAY), (self.pipeline, PIPELINE_MAY)):
+            names = (each.name.title().replace("_", "") for each in operations)
+            command = (
+                f"kafka-acls --bootstrap-server {config.KAFKA} --{'remove' if removes else 'add'} "
+                f"--allow-principal User:{user} --topic {self.name} "
+                + " ".join(f"--operation {name}" for name in names)
+            )
+            act = (
+                functools.partial(self.forbid, user)
+                if removes
+                else functools.partial(self.allow, user, operations)
+            )
+            steps.append((f"topic {self.name}", act, command))
+        return steps
+
+    def steps(self) -> list[Step]:
+        """What gives the customer its rights."""
         return [
-            (f"topic {self.name}", self.create_topic, f"make topic TOPIC={self.name}"),
             (
-                f"login {self.publisher}",
-                self.create_login,
-                f"{scram} --entity-name {self.publisher} --alter --add-config {MECHANISM}=…",
+                f"topic {self.name}",
+                self.create_topic,
+                f"kafka-topics --bootstrap-server {config.KAFKA} --create --topic {self.name} "
+                f"--partitions {config.PARTITIONS} --replication-factor {config.REPLICATION} "
+                "--config retention.ms=-1",
             ),
-            *(
-                (
-                    f"topic {self.name}",
-                    functools.partial(self.allow, user, operations),
-                    self.acl_command("add", user, operations),
-                )
-                for user, operations in (
-                    (self.publisher, PUBLISHER_MAY),
-                    (self.pipeline, PIPELINE_MAY),
-                )
-            ),
+            self.login_step(self.create_login, f"add-config {MECHANISM}=…"),
+            *self.acl_steps(removes=False),
             (
                 f"folder {config.WAREHOUSE}",
                 self.hide_names,
@@ -197,25 +211,10 @@ class Customer:
             ),
         ]
 
-    def steps_of_removal(self):
-        scram = f"kafka-configs --bootstrap-server {config.KAFKA} --entity-type users"
+    def steps_of_removal(self) -> list[Step]:
         return [
-            (
-                f"login {self.publisher}",
-                self.delete_login,
-                f"{scram} --entity-name {self.publisher} --alter --delete-config {MECHANISM}",
-            ),
-            *(
-                (
-                    f"topic {self.name}",
-                    functools.partial(self.forbid, user),
-                    self.acl_command("remove", user, operations),
-                )
-                for user, operations in (
-                    (self.publisher, PUBLISHER_MAY),
-                    (self.pipeline, PIPELINE_MAY),
-                )
-            ),
+            self.login_step(self.delete_login, f"delete-config {MECHANISM}"),
+            *self.acl_steps(removes=True),
             (
                 f"folder {self.folder}",
                 self.close_folder,
@@ -266,7 +265,7 @@ def main() -> None:
         try:
             said = act()
         except (KafkaError, RuntimeError, OSError) as error:
-            if not re.search(errors.NO_RIGHT, errors.cause(error)):
+            if not errors.is_no_right(error):
                 raise
             said = "no right to that"
             left.append(command)
@@ -283,9 +282,9 @@ def main() -> None:
     print(f"""
 Still to do, in your directory of accounts:
   the publisher   gets {knobs.relative(of.login_file)}, by a safe way,
-                  as client.properties of its CLIENT_CONF
+                  as client.properties of its CLIENT_CONF; the CA's path in it is this machine's
   data scientists are put into the group {of.readers}
-Then, with the pipeline's CLIENT_CONF: make land TOPIC={of.name}""")
+Then the pipeline's account lands: make land STACK=cluster CLIENT_CONF=… TOPIC={of.name}""")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main():
 Each landed feed is a database. To get in (docs/access.md):
   Spark Connect  {connect.url()}/;token=… (PySpark sends a token to the name localhost only)
   JDBC           jdbc:hive2://127.0.0.1:{config.JDBC_PORT} (any user name; password: the token)
-  the token      in {token_file}: who can read this file can read all feeds
+  the token      in {token_file}: who can read this file can read what the server reads
   from here      make query, make sql and make pyspark use the server while it runs""")
 
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import deltalake
 import pexpect
@@ -48,6 +49,19 @@ def output_of(command, ok, cwd=ROOT, **environment):
     )
     assert (done.returncode == 0) == ok and "Traceback" not in done.stdout, done.stdout
     return done.stdout
+
+
+def answers(said):
+    """Returns the lines of the tables in the output of make query."""
+    return re.findall(r"^[|+].*", said, re.MULTILINE)
+
+
+def wait_until(true, what, limit_s=240):
+    """Waits until true() is; what(): for the message when it never is."""
+    limit = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < limit, what()
+        time.sleep(0.2)
 
 
 def type_into(command, prompt, line, answer):

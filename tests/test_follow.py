@@ -13,16 +13,7 @@ import pytest
 from deltalake.exceptions import TableNotFoundError
 
 from messages import good, spoil
-from stacks import ROOT, clean_environment
-
-LIMIT_S = 240
-
-
-def wait_until(true, what):
-    limit = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < limit, what()
-        time.sleep(0.2)
+from stacks import ROOT, clean_environment, wait_until
 
 
 class Following:

@@ -286,8 +286,8 @@ fi
 # Kerberos: a keytab that spark-defaults.conf names is for all clients; without one, the ticket of
 # kinit is. Each command has its own ticket. GSSAPI gets a new one before it ends, by the keytab.
 setting() { sed -n "s/^spark\.kerberos\.$1[[:space:]=]\{1,\}//p" "$SPARK_SETTINGS" | tail -n 1; }
-keytab=$(setting keytab) principal=$(setting principal)
-if [ -n "$keytab" ]; then
+if [ -n "$CLIENT_CONF" ] && keytab=$(setting keytab) && [ -n "$keytab" ]; then
+  principal=$(setting principal)
   export KRB5CCNAME=$RUN_DIR/tmp/$$/ticket KRB5_CLIENT_KTNAME=$keytab
   command -v kinit > /dev/null || die 2 "there is no kinit, and $SPARK_SETTINGS names a keytab" \
     "it is the program that gets a ticket of Kerberos" "Debian: apt-get install krb5-user"

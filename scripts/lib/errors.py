@@ -102,6 +102,11 @@ def is_outage(error: BaseException) -> bool:
     return is_from_kafka(error) or re.search(SERVER_GONE, cause(error)) is not None
 
 
+def is_no_right(error: BaseException) -> bool:
+    """Whether Kafka or HDFS refused something to this account."""
+    return re.search(NO_RIGHT, cause(error)) is not None
+
+
 def mend(error: BaseException, what: str) -> str | None:
     """What to type after an exception with the root cause `what`; None for an unknown cause."""
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -14,7 +14,6 @@ serve.py starts it, as a service of docker-compose.yml does:
 import contextlib
 import os
 import pathlib
-import re
 import sys
 import threading
 import time
@@ -157,22 +156,26 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
 def landed_feeds() -> set[str]:
     """The names of the feeds whose four tables are there, and which this account may read.
 
-    On a cluster it may not see the names (make customer): the feed is TOPIC then.
+    On a cluster it may not list the names (make customer): the feed is TOPIC then.
     """
     try:
         found = [file.path for file in lake.hdfs().list_status(config.WAREHOUSE)]
     except RuntimeError as error:
-        if not re.search(errors.NO_RIGHT, errors.cause(error)):
+        if not errors.is_no_right(error):
             raise
         found = [config.TOPIC]
-    folders = (path.rsplit("/", 1)[-1] for path in found)
-    return {
-        feed
-        for feed in folders
-        if all(
+    return {feed for path in found if is_landed(feed := path.rsplit("/", 1)[-1])}
+
+
+def is_landed(feed: str) -> bool:
+    try:
+        return all(
             lake.exists(f"{config.WAREHOUSE}/{feed}/{table}/_delta_log") for table in message.TABLES
         )
-    }
+    except RuntimeError as error:
+        if not errors.is_no_right(error):
+            raise
+        return False
 
 
 class Feeds:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -151,8 +150,3 @@ def differences(one, other):
         duckdb.sql(f"select count(*) from ({rows(a)} except all {rows(b)})").fetchall()[0][0]
         for a, b in ((one, other), (other, one))
     ]
-
-
-def answers(said):
-    """The tables in the output of make query."""
-    return re.findall(r"^[|+].*", said, re.MULTILINE)

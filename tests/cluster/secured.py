@@ -56,7 +56,7 @@ def ports() -> dict[str, int]:
     kafka, hdfs = int(os.environ["KAFKA_PORT"]), int(os.environ["HDFS_PORT"])
     names = (
         "NAMENODE_PORT NAMENODE_HTTPS_PORT DATANODE_PORT DATANODE_HTTPS_PORT DATANODE_IPC_PORT "
-        "RESERVED_CONNECT RESERVED_JDBC SCHEDULER_PORT TRACKER_PORT RESOURCEMANAGER_PORT "
+        "SCHEDULER_PORT TRACKER_PORT RESOURCEMANAGER_PORT "
         "RESOURCEMANAGER_ADMIN_PORT RESOURCEMANAGER_HTTPS_PORT KDC_PORT "
         "NODEMANAGER_PORT LOCALIZER_PORT NODEMANAGER_HTTPS_PORT "
         "NODEMANAGER2_PORT LOCALIZER2_PORT NODEMANAGER2_HTTPS_PORT"
@@ -88,7 +88,9 @@ def run(*command: object, **more: object) -> str:
         [*map(str, command)], text=True, capture_output=True, stdin=subprocess.DEVNULL, **more
     )
     if done.returncode:
-        raise errors.Failure(f"{command[0]} failed", done.stderr or done.stdout, "see above")
+        raise errors.Failure(
+            f"{command[0]} failed", done.stderr or done.stdout, "mend what it says"
+        )
     return done.stdout
 
 
@@ -148,7 +150,7 @@ def make_certificates() -> None:
 
 
 def make_configuration() -> None:
-    """Renders the settings of all servers, and for clients the folder `client`."""
+    """Renders the settings of all servers."""
     render("krb5.conf", folder("krb5.conf"))
     render("kdc.conf", folder("kdc.conf"))
     # As in the plain stack; but who was refused what is noted.
@@ -196,7 +198,7 @@ def make_clients() -> None:
         client.chmod(0o700)
 
 
-def java_options(megabytes: int) -> str:
+def jvm_options(megabytes: int) -> str:
     log = f"-Dlog4j2.configurationFile={folder('log4j2.properties')}"
     return f"-Xmx{megabytes}m {log}"
 
@@ -222,12 +224,12 @@ class ClusterService(Service):
         # java-tool puts it on the class path, so what YARN needs besides can stand in it, too.
         settings = ["env", f"HADOOP_CONF_DIR={folder(conf)}:{yarn_jars()}"]
         address = f"127.0.0.1:{next(iter(own))}"
-        options = java_options(heap_mb)
+        options = jvm_options(heap_mb)
         super().__init__(name, address, own, settings + text, options, lambda: None)
         self.main_class = text[2]
 
     def prepare(self) -> None:
-        """Formats the storage of the NameNode, and of a broker with the operator's login in it."""
+        """Formats the storage of the NameNode, and of a broker with the first logins in it."""
         tool = self.command
         format_options: list[object] = []
         if self.name == "namenode" and not folder("name").exists():

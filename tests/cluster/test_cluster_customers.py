@@ -10,7 +10,7 @@ import pytest
 from reader import connect
 from stacks import ROOT
 
-# (account, statement in Python, what the error says). {own}, {other}: feeds of two customers.
+# {act: (statement in Python, what the error says)}. {own}, {other}: feeds of two customers.
 PRODUCER = "KafkaProducer(bootstrap_servers=config.KAFKA, **kafka_client.for_python())"
 CONSUMER = "KafkaConsumer(bootstrap_servers=config.KAFKA, **kafka_client.for_python())"
 READ = (
@@ -219,7 +219,6 @@ def test_a_keytab_that_the_realm_does_not_know(cluster, tmp_path):
 
 
 def test_refusals_are_in_the_servers_logs(cluster, feeds):
-    """After the acts above (each file's tests run in their order here)."""
     tried(cluster, "alice", BY_READER, feeds)
     tried(cluster, f"{feeds['own']}_publisher", BY_PUBLISHER, feeds)
     logs = ROOT / cluster.run_dir / "logs"

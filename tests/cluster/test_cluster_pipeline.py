@@ -2,9 +2,9 @@
 
 import re
 
-from cluster_stack import answers, differences, exported
+from cluster_stack import differences, exported
 
-from stacks import TABLES
+from stacks import TABLES, answers
 
 
 def test_on_yarn_it_lands_what_the_plain_stack_lands(cluster, pearson, stack, tmp_path):
