@@ -16,6 +16,7 @@ from bench_stack import free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLES = ("messages", "attempts", "questions", "options")
+LIMIT_S = 240  # for what a test waits for
 MESSAGES = 700  # in the file of the fixture `synthetic`
 KNOWN_SHA256 = "1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229"
 KNOBS = re.search(r"^KNOBS := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
@@ -56,9 +57,9 @@ def answers(said):
     return re.findall(r"^[|+].*", said, re.MULTILINE)
 
 
-def wait_until(true, what, limit_s=240):
+def wait_until(true, what):
     """Waits until true() is; what(): for the message when it never is."""
-    limit = time.monotonic() + limit_s
+    limit = time.monotonic() + LIMIT_S
     while not true():
         assert time.monotonic() < limit, what()
         time.sleep(0.2)

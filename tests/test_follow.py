@@ -13,7 +13,7 @@ import pytest
 from deltalake.exceptions import TableNotFoundError
 
 from messages import good, spoil
-from stacks import ROOT, clean_environment, wait_until
+from stacks import LIMIT_S, ROOT, clean_environment, wait_until
 
 
 class Following:
