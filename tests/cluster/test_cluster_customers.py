@@ -260,5 +260,7 @@ def test_an_account_without_the_rights_is_told_what_to_have_typed(cluster, pears
     said = cluster.make("customer", ok=False, NAME="third")
     assert "kafka-acls --bootstrap-server" in said and "hadoop fs -chown pipeline:third_r" in said
     assert "of the steps are left" in said
+    said = cluster.make("customer", ok=False, NAME="third", REMOVE=1)
+    assert "--delete-config" in said and "--remove" in said and "may nothing" not in said
     said = cluster.make("customer", ok=False, NAME="Third")
     assert "NAME is 'Third'" in said
