@@ -57,6 +57,7 @@ def test_the_last_line_of_an_error_mends_this_very_fault(stack, tmp_path):
         (RuntimeError("RPC error: Connection refused (os error 111)"), "make status"),
         (kafka.errors.KafkaConnectionError("no answer"), "make status"),
         (kafka.errors.TopicAuthorizationFailedError("t"), "no right"),
+        (kafka.errors.SaslAuthenticationFailedError("t"), "does not know this name"),
         (
             RuntimeError(
                 "RPC error: org.apache.hadoop.security.AccessControlException: Permission denied: "

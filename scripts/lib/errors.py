@@ -32,7 +32,12 @@ GET_TICKET = (
     "get a ticket: kinit; or name a keytab in spark-defaults.conf of CLIENT_CONF "
     "(docs/customers.md), which gets one by itself"
 )
-NO_RIGHT = "AuthorizationFailed|AuthenticationFailed|Permission ?[Dd]enied|AccessControlException"
+WRONG_LOGIN = "AuthenticationFailed"
+OTHER_LOGIN = (
+    "Kafka does not know this name with this password: put the right ones into client.properties "
+    "of CLIENT_CONF (docs/deployment.md)"
+)
+NO_RIGHT = f"AuthorizationFailed|{WRONG_LOGIN}|Permission ?[Dd]enied|AccessControlException"
 OTHER_ACCOUNT = (
     "this account has no right to that: use the one that has it, or ask its owner for it "
     "(STACK=cluster: docs/deployment.md says where accounts are named)"
@@ -107,6 +112,18 @@ def is_no_right(error: BaseException) -> bool:
     return re.search(NO_RIGHT, cause(error)) is not None
 
 
+def account_advice(what: str) -> str | None:
+    """What to type when a server refused the account; None when it did not."""
+    for pattern, advice in (
+        (NO_TICKET, GET_TICKET),
+        (WRONG_LOGIN, OTHER_LOGIN),
+        (NO_RIGHT, OTHER_ACCOUNT),
+    ):
+        if re.search(pattern, what):
+            return advice
+    return None
+
+
 def mend(error: BaseException, what: str) -> str | None:
     """What to type after an exception with the root cause `what`; None for an unknown cause."""
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -118,10 +135,8 @@ def mend(error: BaseException, what: str) -> str | None:
         )
     if isinstance(error, PermissionError):
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
-    if re.search(NO_TICKET, what):
-        return GET_TICKET
-    if re.search(NO_RIGHT, what):
-        return OTHER_ACCOUNT
+    if advice := account_advice(what):
+        return advice
     if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
         return f"check whether all servers run: make status{knobs.of_stack()}"
     if "long overflow" in what:

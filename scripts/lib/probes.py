@@ -21,7 +21,7 @@ from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import config
 import topics
-from errors import GET_TICKET, NO_RIGHT, NO_TICKET, OTHER_ACCOUNT, Failure, cause
+from errors import GET_TICKET, Failure, account_advice, cause
 
 SERVER_ANSWERS_WITHIN_S = 10
 FIND_LIMIT_S = 30
@@ -147,11 +147,13 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         asking = threading.Thread(target=ask, args=[probe, result], daemon=True)
         asking.start()
         asking.join(FIND_LIMIT_S)
-        if re.search(NO_TICKET, result["error"]):
-            raise Failure(f"no ticket for {knob}={os.environ[knob]}", result["error"], GET_TICKET)
-        if re.search(NO_RIGHT, result["error"]):
-            what = f"{name} at {knob}={os.environ[knob]} refuses this account"
-            raise Failure(what, result["error"], OTHER_ACCOUNT)
+        if advice := account_advice(result["error"]):
+            where = f"{knob}={os.environ[knob]}"
+            no_ticket = advice == GET_TICKET
+            what = (
+                f"no ticket for {where}" if no_ticket else f"{name} at {where} refuses this account"
+            )
+            raise Failure(what, result["error"], advice)
         if "found" not in result:
             raise Failure(
                 f"{name} does not answer at {knob}={os.environ[knob]}",
@@ -185,6 +187,6 @@ def ask(probe: Callable[[], str | None], result: dict[str, str]) -> None:
             result["found"] = f": {found}" if found else ""
         except Exception as error:  # each client has exceptions of its own
             result["error"] = refusals.last or cause(error)
-            if re.search(f"{NO_RIGHT}|{NO_TICKET}", result["error"]):
+            if account_advice(result["error"]):
                 return
             time.sleep(0.5)  # between two probes

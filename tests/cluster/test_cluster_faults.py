@@ -114,6 +114,7 @@ def test_wrong_passwords_and_unknown_authorities_are_named(cluster, wiley, tmp_p
     (client / "client.properties").write_text(re.sub('password="[^"]*"', 'password="x"', right))
     said = cluster.make("land", ok=False, TOPIC=wiley, CLIENT_CONF=client)
     assert "refuses this account" in said and "AuthenticationFailed" in said, said
+    assert "does not know this name with this password" in said
     other = tmp_path / "other.pem"
     subject = ["-subj", "/CN=other", "-keyout", tmp_path / "key", "-out", other]
     subprocess.run(

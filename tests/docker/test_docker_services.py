@@ -160,7 +160,8 @@ listener.name.inside.plain.sasl.jaas.config={login} user_alice="{secret}";
             done = make(wrong, "up")
             assert (
                 done.returncode != 0
-                and "kafka does not answer at KAFKA=sealed:29092" in done.stdout
+                and "kafka at KAFKA=sealed:29092 refuses this account" in done.stdout
+                and "does not know this name with this password" in done.stdout
             ), done.stdout
         finally:
             subprocess.run(["docker", "rm", "-f", name], capture_output=True)
