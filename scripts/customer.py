@@ -274,7 +274,8 @@ def main() -> None:
         raise errors.Failure(
             f"{len(left)} of the steps are left: this account has no right to them",
             "they are marked above",
-            "somebody who has it types:\n         " + "\n         ".join(left),
+            "somebody who has it types, in make shell STACK=cluster CLIENT_CONF=…:\n         "
+            + "\n         ".join(left),
         )
     if config.REMOVE:
         print(f"\nTopic {of.name} and the tables in {of.folder} are still there.")

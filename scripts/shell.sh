@@ -3,8 +3,8 @@
 # Usage: make shell
 set -euo pipefail
 cat << END
-kafka-topics, kafka-console-consumer, kcat (kafkacat), jq, hadoop fs, hdfs dfsadmin,
-pyspark, spark-sql, spark-submit
+kafka-topics, kafka-console-consumer, kafka-acls, kafka-configs, kcat (kafkacat), jq, hadoop fs,
+hdfs dfsadmin, pyspark, spark-sql, spark-submit
 KAFKA=$KAFKA  HDFS=$HDFS  TOPIC=$TOPIC  DATA=$DATA      to leave: exit
 END
 unset KNOB_ORIGINS # of the make that started this; one started in here has its own

@@ -52,6 +52,7 @@ QUICK_SQL = {
 QUICK = QUICK_SQL | {
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
+CLUSTER_STARTS_WITHIN_S = 25
 _launching = threading.Lock()
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
@@ -71,7 +72,21 @@ def get(name: str, messages: int) -> SparkSession:
                 SparkContext._ensure_initialized(gateway=launch_gateway(settings, {"stderr": log}))
             # Py4J's threads print traces when the JVM ends. errors.report_failures names the cause.
             sys.stderr = open(path, "a", buffering=1)
-        return SparkSession.builder.appName(name).getOrCreate()
+        # Creating the session waits for the application, and then for executors.
+        full = (
+            f"{config.SPARK_MASTER} has not started this application within "
+            f"{CLUSTER_STARTS_WITHIN_S} s: waiting. Is its queue full? With YARN: "
+            "yarn application -list; spark.yarn.queue in spark-defaults.conf of CLIENT_CONF names "
+            "another"
+        )
+        notice = threading.Timer(CLUSTER_STARTS_WITHIN_S, print, [full], {"flush": True})
+        notice.daemon = True
+        if not config.SPARK_MASTER.startswith("local"):
+            notice.start()
+        try:
+            return SparkSession.builder.appName(name).getOrCreate()
+        finally:
+            notice.cancel()
 
 
 def session_of_feed(settings: dict[str, str]) -> SparkSession | None:

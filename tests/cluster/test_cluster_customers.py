@@ -260,7 +260,18 @@ def test_an_account_without_the_rights_is_told_what_to_have_typed(cluster, pears
     said = cluster.make("customer", ok=False, NAME="third")
     assert "kafka-acls --bootstrap-server" in said and "hadoop fs -chown pipeline:third_r" in said
     assert "of the steps are left" in said
+    left = "; ".join(re.findall(r"^ +((?:kafka-|hadoop ).*)", said, re.MULTILINE)).split("; ")
     said = cluster.make("customer", ok=False, NAME="third", REMOVE=1)
     assert "--delete-config" in said and "--remove" in said and "may nothing" not in said
+    for command in left:
+        if "=…" not in command:  # the password is for the operator to choose
+            done = cluster.client("operator", *command.split())
+            assert done.returncode == 0, done.stdout
+    kafka = ["--bootstrap-server", cluster.kafka]
+    rights = cluster.client("operator", "kafka-acls", *kafka, "--list", "--topic", "third")
+    assert "User:third_publisher" in rights.stdout, rights.stdout
+    logins = [*kafka, "--describe", "--entity-type", "users"]
+    logins = cluster.client("operator", "kafka-configs", *logins).stdout
+    assert f"{pearson}_publisher" in logins and "third_publisher" not in logins, logins
     said = cluster.make("customer", ok=False, NAME="Third")
     assert "NAME is 'Third'" in said

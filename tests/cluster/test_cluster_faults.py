@@ -80,6 +80,25 @@ def test_follow_outlives_its_ticket_by_the_keytab(cluster, wiley, stack, tmp_pat
         following.wait(60)
 
 
+def test_a_full_queue_is_named_and_the_question_answered_when_there_is_room(
+    cluster, wiley, tmp_path
+):
+    client = client_without(cluster, "pipeline", tmp_path, "spark.yarn.am.memory")
+    with open(client / "spark-defaults.conf", "a") as settings:
+        settings.write("\nspark.yarn.am.memory 3g\n")  # all that capacity-scheduler.xml allows
+    said, asked = tmp_path / "follow.log", tmp_path / "query.log"
+    following = cluster.start("follow", said, TOPIC=wiley, CLIENT_CONF=client)
+    try:
+        wait_for(said, "following topic", following)
+        asking = cluster.start("query", asked, TOPIC=wiley)
+        wait_for(asked, "yarn has not started this application within", asking)
+    finally:
+        os.killpg(following.pid, signal.SIGINT)
+        following.wait(60)
+    assert asking.wait(300) == 0, output(asked)
+    assert "== 15_scores" in output(asked)
+
+
 def client_without(cluster, account, tmp_path, *settings):
     """A copy of an account's folder, without the settings of Spark that begin so."""
     client = tmp_path / f"{account}-{len(settings)}"
