@@ -37,6 +37,9 @@ def unpack(path, manifest):
     """Writes the feed's files to unpacked(). Checks the hash of each, and of the manifest."""
     client, sums, found = lake.hdfs(), {}, {}
     client.delete(unpacked(), recursive=True)
+    # A backup holds no owners. On a cluster nobody else reads the feed until the operator says who.
+    mode = 0o700 if config.STACK == "cluster" else 0o755
+    client.mkdirs(unpacked(), mode, create_parent=True)
     more = progress(sum(manifest["files"].values()), "read")
     try:
         with tarfile.open(path, "r:") as archive:
@@ -113,6 +116,11 @@ def restore(path):
         # The checkpoint may have planned a batch with records that only the old topic has.
         lake.hdfs().delete(f"{unpacked()}/_checkpoint", recursive=True)
     lake.hdfs().rename(unpacked(), lake.folder())
+    if config.STACK == "cluster":
+        print(
+            f"only this account reads {lake.folder()} now. The operator lets the feed's group in "
+            f"again: make customer STACK=cluster CLIENT_CONF=… NAME={config.TOPIC}"
+        )
     print(
         f"restored feed {config.TOPIC} as it was at {manifest['made']}, "
         f"landed up to {manifest['landed'] or 'nothing'}, "

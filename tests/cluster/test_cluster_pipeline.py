@@ -30,3 +30,22 @@ def test_targets_that_look_after_tables(cluster, pearson, stack, tmp_path):
     cluster.make("reprocess", TOPIC=pearson)
     after = exported(cluster, pearson, tmp_path / "after")
     assert [differences(before[table], after[table]) for table in TABLES] == [[0, 0]] * 4
+
+
+def test_a_restored_feed_is_private_until_the_operator_lets_its_readers_in(
+    cluster, pearson, tmp_path
+):
+    feed = f"/warehouse/{pearson}"
+    count = f"deltalake.DeltaTable(config.HDFS + '{feed}/attempts').count()"
+    before = cluster.python("alice", count)
+    assert before[0][0] == "done" and cluster.python("bob", count)[0][0] == "refused"
+    backup = tmp_path / "feed.tar"
+    cluster.make("backup", TOPIC=pearson, BACKUP=backup)
+    cluster.python("pipeline", f"hdfs.delete('{feed}', True)")
+    assert "only this account reads" in cluster.make("restore", TOPIC=pearson, BACKUP=backup)
+    assert "nothing new" in cluster.make("land", TOPIC=pearson)
+    for account in "alice", "bob":
+        assert cluster.python(account, count)[0][0] == "refused"
+    cluster.customer(pearson)
+    assert cluster.python("alice", count) == before
+    assert cluster.python("bob", count)[0][0] == "refused"
