@@ -44,7 +44,7 @@ def test_a_server_whose_pid_cannot_be_noted_is_not_left_running(stack):
         assert not [
             command
             for command in commands
-            if "kafka.Kafka" in command and stack.run_dir in " ".join(command)
+            if "kafka.Kafka" in command and f"{stack.run_dir}/" in " ".join(command)
         ]
     finally:
         in_the_way.rmdir()
