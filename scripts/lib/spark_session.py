@@ -52,7 +52,7 @@ QUICK_SQL = {
 QUICK = QUICK_SQL | {
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
-CLUSTER_STARTS_WITHIN_S = 25
+CLUSTER_STARTS_WITHIN_S = 40
 _launching = threading.Lock()
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
