@@ -206,8 +206,9 @@ class Customer:
             (
                 f"folder {self.folder}",
                 self.create_folder,
-                f"hadoop fs -mkdir {self.folder}; hadoop fs -chown {self.pipeline}:{self.readers} "
-                f"{self.folder}; hadoop fs -chmod {READABLE_BY_GROUP:o} {self.folder}",
+                f"hadoop fs -mkdir -p {self.folder}; "
+                f"hadoop fs -chown {self.pipeline}:{self.readers} {self.folder}; "
+                f"hadoop fs -chmod {READABLE_BY_GROUP:o} {self.folder}",
             ),
         ]
 

@@ -9,6 +9,7 @@ to the topic first (lib/replay.py). The file's format: lib/archive_file.py.
 """
 
 import hashlib
+import pathlib
 import shlex
 import tarfile
 import time
@@ -35,7 +36,7 @@ def unpacked() -> str:
 
 def unpack(path, manifest):
     """Writes the feed's files to unpacked(). Checks the hash of each, and of the manifest."""
-    client, sums, found = lake.hdfs(), {}, {}
+    client, sums, found, made = lake.hdfs(), {}, {}, set()
     client.delete(unpacked(), recursive=True)
     # A backup holds no owners. On a cluster nobody else reads the feed until the operator says who.
     mode = 0o700 if config.STACK == "cluster" else 0o755
@@ -56,6 +57,11 @@ def unpack(path, manifest):
                     and name in manifest["files"]
                     and ".." not in name.split("/")
                 ):
+                    # Folders that create() makes may be entered by their owner only.
+                    for folder in reversed(pathlib.PurePosixPath(name).parents[:-1]):
+                        if folder not in made:
+                            client.mkdirs(f"{unpacked()}/{folder}", 0o755)
+                            made.add(folder)
                     reader = Hashed(data, more)
                     overwrite = hdfs_native.WriteOptions(overwrite=True)
                     with client.create(f"{unpacked()}/{name}", overwrite) as out:

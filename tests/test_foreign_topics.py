@@ -53,8 +53,12 @@ def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack,
     admin.delete_topics(["large"])
     while "large" in admin.list_topics():
         time.sleep(0.2)
-    hdfs_native.Client(stack.hdfs).delete("/warehouse/large", recursive=True)
+    hdfs = hdfs_native.Client(stack.hdfs)
+    hdfs.delete("/warehouse/large", recursive=True)
     stack.make("restore", TOPIC="large", BACKUP=tmp_path / "large.tar")
+    found = hdfs.list_status("/warehouse", recursive=True)
+    folders = {each.permission for each in found if each.isdir and "/large" in each.path}
+    assert folders == {0o755}  # the account of make serve may enter them
     described = stack.make("topic", TOPIC="large")
     assert all(f"{name}={setting}" in described for name, setting in settings.items())
     assert "nothing new" in stack.make("land", TOPIC="large")
