@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Summary: all tests, on a real stack of their own (.run-test, other ports) beside a running one.
+# Summary: all tests, on a real stack of their own (.run-tests, other ports) beside a running one.
 # Usage: scripts/test.sh [ARGUMENT OF PYTEST…]     (without one: all but faults and containers)
 #        make test     (DATA or DATA_URL names the real file; otherwise its tests are skipped)
 set -euo pipefail

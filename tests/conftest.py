@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real stack in the run folder .run-test, synthetic data, the real file.
+"""Fixtures for all tests: a real stack in a run folder of its own, synthetic data, the real file.
 
 No test changes the feed of the fixture `synthetic`, so tests run in any order, each also alone.
 """
@@ -40,8 +40,12 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def stack():
-    with started(".run-test") as stack:
+def stack(request):
+    """The local stack of these tests: in .run-tests, .run-faults, .run-docker or .run-cluster.
+
+    Each suite has its own, because several may run at the same time.
+    """
+    with started(f".run-{request.session.items[0].path.parent.name}") as stack:
         yield stack
 
 

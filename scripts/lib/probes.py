@@ -147,16 +147,15 @@ def probe_all(names: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
         asking = threading.Thread(target=ask, args=[probe, result], daemon=True)
         asking.start()
         asking.join(FIND_LIMIT_S)
-        if advice := account_advice(result["error"]):
-            where = f"{knob}={os.environ[knob]}"
-            no_ticket = advice == GET_TICKET
-            what = (
-                f"no ticket for {where}" if no_ticket else f"{name} at {where} refuses this account"
-            )
-            raise Failure(what, result["error"], advice)
+        where = f"{knob}={os.environ[knob]}"
+        advice = account_advice(result["error"])
+        if advice == GET_TICKET:
+            raise Failure(f"no ticket for {where}", result["error"], advice)
+        if advice:
+            raise Failure(f"{name} at {where} refuses this account", result["error"], advice)
         if "found" not in result:
             raise Failure(
-                f"{name} does not answer at {knob}={os.environ[knob]}",
+                f"{name} does not answer at {where}",
                 f"tried for {FIND_LIMIT_S} s: {result['error']}",
                 "is the address right, and reachable from here? "
                 "does it ask for passwords or certificates? "

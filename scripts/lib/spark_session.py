@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
@@ -52,8 +53,8 @@ QUICK_SQL = {
 QUICK = QUICK_SQL | {
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
-CLUSTER_STARTS_WITHIN_S = 40
 _launching = threading.Lock()
+CLUSTER_STARTS_WITHIN_S = 40  # a slow machine needs 30
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
 
@@ -72,21 +73,28 @@ def get(name: str, messages: int) -> SparkSession:
                 SparkContext._ensure_initialized(gateway=launch_gateway(settings, {"stderr": log}))
             # Py4J's threads print traces when the JVM ends. errors.report_failures names the cause.
             sys.stderr = open(path, "a", buffering=1)
-        # Creating the session waits for the application, and then for executors.
-        full = (
-            f"{config.SPARK_MASTER} has not started this application within "
-            f"{CLUSTER_STARTS_WITHIN_S} s: waiting. Is its queue full? With YARN: "
-            "yarn application -list; spark.yarn.queue in spark-defaults.conf of CLIENT_CONF names "
-            "another"
-        )
-        notice = threading.Timer(CLUSTER_STARTS_WITHIN_S, print, [full], {"flush": True})
-        notice.daemon = True
-        if not config.SPARK_MASTER.startswith("local"):
-            notice.start()
-        try:
+        with _naming_a_full_cluster():
             return SparkSession.builder.appName(name).getOrCreate()
-        finally:
-            notice.cancel()
+
+
+@contextlib.contextmanager
+def _naming_a_full_cluster() -> Iterator[None]:
+    """Prints that the cluster lets this application wait, if it does: nothing else would say so."""
+    if config.SPARK_MASTER.startswith("local"):
+        yield
+        return
+    text = (
+        f"{config.SPARK_MASTER} has not started this application within {CLUSTER_STARTS_WITHIN_S} "
+        "s: waiting. Is its queue full? With YARN, yarn application -list shows who runs, and "
+        "spark.yarn.queue in spark-defaults.conf of CLIENT_CONF chooses another queue."
+    )
+    notice = threading.Timer(CLUSTER_STARTS_WITHIN_S, print, [text], {"flush": True})
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
 
 
 def session_of_feed(settings: dict[str, str]) -> SparkSession | None:

@@ -6,16 +6,7 @@ import pathlib
 import pytest
 from cluster_stack import secured
 
-from stacks import started
-
 WILEY = "synthetic_wiley"
-
-
-@pytest.fixture(scope="session")
-def stack():
-    """The plain stack to compare with; make test, which may run beside, has another."""
-    with started(".run-test-plain") as stack:
-        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,6 @@ import subprocess
 import pytest
 
 from docker_stacks import IMAGE, SERVICES, SMALL, Docker, compose_alone, seconds
-from stacks import started
-
-
-@pytest.fixture(scope="session")
-def stack():
-    """The local stack to compare with; make test, which may run beside, has another."""
-    with started(".run-test-local") as stack:
-        yield stack
 
 
 @pytest.fixture(scope="session")

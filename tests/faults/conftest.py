@@ -10,12 +10,4 @@ for this.
 
 import pytest
 
-from stacks import started
-
 pytest.register_assert_rewrite("faults_feeds", "faults_landings", "faults_reader")
-
-
-@pytest.fixture(scope="session")
-def stack():
-    with started(".run-faults") as stack:
-        yield stack
