@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: all tests, on a real stack of their own (.run-tests, other ports) beside a running one.
-# Usage: scripts/test.sh [ARGUMENT OF PYTEST…]     (without one: all but faults and containers)
+# Usage: scripts/test.sh [ARGUMENT OF PYTEST…]   (without one: all but faults, containers, cluster)
 #        make test     (DATA or DATA_URL names the real file; otherwise its tests are skipped)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -54,7 +54,7 @@ QUICK = QUICK_SQL | {
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 _launching = threading.Lock()
-CLUSTER_STARTS_WITHIN_S = 40  # a slow machine needs 30
+CLUSTER_STARTS_WITHIN_S = 40  # longer than most starts
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
 
