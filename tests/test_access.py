@@ -5,8 +5,10 @@ import csv
 import io
 import json
 import re
+import socket
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pexpect
@@ -16,7 +18,7 @@ import errors
 import notebook
 from oracle import ATTEMPT, OPTION, truth_rows
 from reader import stop
-from stacks import ROOT, clean_environment
+from stacks import ROOT, clean_environment, wait_until
 from test_real_file import flattened
 
 FEED = "synthetic_a"
@@ -38,6 +40,17 @@ def emit(rows):
             break
     print(json.dumps(rows, default=str))
 """
+
+
+def wait_until_it_listens(address):
+    """Waits for http://HOST:PORT: Jupyter's server prints its address just before it listens."""
+    url = urllib.parse.urlsplit(address)
+
+    def listens():
+        with socket.socket() as client:
+            return client.connect_ex((url.hostname, url.port)) == 0
+
+    wait_until(listens, lambda: f"nothing listens at {address}")
 
 
 @pytest.fixture(scope="module", name="checked")
@@ -197,6 +210,7 @@ def test_jupyterlab_lets_in_who_has_the_token_and_leaves_the_users_copy_alone(st
         lab.expect(r"(http://127\.0\.0\.1:\d+)(/lab\S*)\?token=(\w+)\s")  # whole
         address, page, token = lab.match.groups()
         assert page == "/lab/tree/attempts.ipynb"
+        wait_until_it_listens(address)
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{address}/api/contents")
         with urllib.request.urlopen(f"{address}/api/contents?token={token}") as answer:
