@@ -291,9 +291,10 @@ if [ -n "$CLIENT_CONF" ] && keytab=$(setting keytab) && [ -n "$keytab" ]; then
   export KRB5CCNAME=$RUN_DIR/tmp/$$/ticket KRB5_CLIENT_KTNAME=$keytab
   command -v kinit > /dev/null || die 2 "there is no kinit, and $SPARK_SETTINGS names a keytab" \
     "it is the program that gets a ticket of Kerberos" "Debian: apt-get install krb5-user"
-  refused=$(kinit -k -t "$keytab" "$principal" 2>&1) \
+  settings=conf/krb5.conf:${KRB5_CONFIG:-/etc/krb5.conf}
+  refused=$(KRB5_CONFIG=$settings kinit -k -t "$keytab" "$principal" 2>&1) \
     || die 2 "Kerberos gives $principal no ticket for the keytab $keytab" "$refused" \
-      "mend what it says: spark.kerberos.* in spark-defaults.conf of CLIENT_CONF=$CLIENT_CONF"
+      "mend what it says: this machine's clock, or $CLIENT_CONF/spark-defaults.conf"
 fi
 
 exec "$@"

@@ -27,10 +27,18 @@ SERVER_GONE = (
     "not find a leader|LEADER_NOT_AVAILABLE"
 )
 # GSSAPI's own words, and Hadoop's, when there is no ticket or it has ended.
-NO_TICKET = "GSSAPIError|GSS initiate failed|Ticket expired|Client cannot authenticate via"
+NO_TICKET = (
+    "GSSAPI ?[Ee]rror|GSS initiate failed|Ticket expired|Client cannot authenticate via|"
+    "Failed to find any Kerberos"
+)
 GET_TICKET = (
     "get a ticket: kinit; or name a keytab in spark-defaults.conf of CLIENT_CONF "
-    "(docs/customers.md), which gets one by itself"
+    "(docs/customers.md), which gets one by itself; if klist shows one that is valid, set the clock"
+)
+WRONG_CLOCK = "Clock skew too great"
+SET_CLOCK = (
+    "Kerberos refuses a clock that is more than five minutes off: set this machine's clock (date; "
+    "sudo timedatectl set-ntp true)"
 )
 WRONG_LOGIN = "AuthenticationFailed"
 OTHER_LOGIN = (
@@ -82,6 +90,8 @@ def cause(error: BaseException) -> str:
     causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
         r"Reason: (.+)", text
     )
+    # Java takes a refusal by Kerberos for a ticket first, and names that as the cause.
+    causes = [each for each in causes if "Identifier doesn't match" not in each]
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("at ")] or [""]
     if "Generic" in lines[0]:  # delta-rs gives the details in the following lines
@@ -115,6 +125,7 @@ def is_no_right(error: BaseException) -> bool:
 def account_advice(what: str) -> str | None:
     """What to type when a server refused the account; None when it did not."""
     for pattern, advice in (
+        (WRONG_CLOCK, SET_CLOCK),
         (NO_TICKET, GET_TICKET),
         (WRONG_LOGIN, OTHER_LOGIN),
         (NO_RIGHT, OTHER_ACCOUNT),

@@ -12,7 +12,10 @@ import duckdb
 from bench_stack import free_ports
 from stacks import ROOT, TABLES, Stack, clean_environment
 
-PROGRAMS = {"krb5kdc": "krb5-kdc", "kadmin.local": "krb5-admin-server", "kinit": "krb5-user"}
+PROGRAMS = {
+    **{"krb5kdc": "krb5-kdc", "kadmin.local": "krb5-admin-server", "kinit": "krb5-user"},
+    "faketime": "faketime",  # a clock that is off
+}
 # Runs Python statements as an account, each by itself; prints for each its value or its error.
 CLIENT = """
 import json, os, ssl, sys

@@ -145,6 +145,24 @@ def test_wrong_passwords_and_unknown_authorities_are_named(cluster, wiley, tmp_p
     assert re.search("[Cc]ertificate|CERTIFICATE", said), said
 
 
+def test_a_clock_that_is_off_is_named(cluster, wiley, tmp_path):
+    off = ["faketime", "-f", "+20m"]  # Kerberos allows five minutes
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    kinit = programs / "kinit"
+    kinit.write_text(f'#!/bin/sh\nexec {" ".join(off)} {shutil.which("kinit")} "$@"\n')
+    kinit.chmod(0o755)
+    said = cluster.client("bob", "true", PATH=f"{programs}:{os.environ['PATH']}").stdout
+    assert "Clock skew" in said and "this machine's clock" in said, said
+    # With a ticket of the user's own. MIT's kinit corrects the clock in silence, Java does not.
+    client = client_without(cluster, "bob", tmp_path, "spark.kerberos")
+    ticket = {"KRB5CCNAME": str(tmp_path / "ticket"), "CLIENT_CONF": str(client), "TOPIC": wiley}
+    keytab = cluster.folder / "keytabs/bob"
+    subprocess.run([*off, "kinit", "-k", "-t", keytab, "bob"], check=True, env=os.environ | ticket)
+    said = cluster.client("bob", *off, "python", "scripts/query.py", **ticket).stdout
+    assert "Clock skew" in said and "set this machine's clock" in said, said
+
+
 def test_no_port_is_open_to_other_machines(cluster):
     everywhere = []
     pids = {name: pid for name, pid in cluster.service_pids().items() if psutil.pid_exists(pid)}
