@@ -1,6 +1,7 @@
 """Starts a real stack of the tests' own: its run folder, its ports and the Make targets on it."""
 
 import contextlib
+import copy
 import itertools
 import os
 import pathlib
@@ -170,6 +171,20 @@ class Stack:
 
     def pids(self):
         return list(self.service_pids().values())
+
+
+def from_a_copy(stack, root):
+    """The same stack, used from a copy of the project in the new folder `root`."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout.split("\0")[:-1]
+    for path in tracked:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, root / path)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    copied = copy.copy(stack)
+    copied.root, copied.run_dir = root, ROOT / stack.run_dir
+    return copied
 
 
 @contextlib.contextmanager

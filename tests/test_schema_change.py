@@ -2,11 +2,9 @@
 
 import collections
 import contextlib
-import copy
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +15,7 @@ import pytest
 
 from messages import good
 from oracle import by
-from stacks import ROOT, TABLES, clean_environment
+from stacks import TABLES, clean_environment, from_a_copy
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +25,7 @@ def newer(stack, tmp_path_factory):
     Each is one line in the declaration.
     """
     root = tmp_path_factory.mktemp("newer") / "project"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
-    ).stdout.split("\0")[:-1]
-    for path in tracked:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, root / path)
-    (root / ".venv").symlink_to(ROOT / ".venv")
+    copied = from_a_copy(stack, root)
     declaration = root / "scripts/lib/message.py"
     text = declaration.read_text()
     for first_spelled, line in (
@@ -47,8 +39,6 @@ def newer(stack, tmp_path_factory):
         text, changes = re.subn(end_of_fields, f"\n        {line}", text)
         assert changes == 1
     declaration.write_text(text)
-    copied = copy.copy(stack)
-    copied.root, copied.run_dir = root, ROOT / stack.run_dir
     return copied
 
 

@@ -1,10 +1,11 @@
 """The pipeline on a secured cluster: the plain stack's tables and answers, by the same targets."""
 
 import re
+import shutil
 
 from cluster_stack import differences, exported
 
-from stacks import TABLES, answers
+from stacks import TABLES, answers, from_a_copy
 
 
 def test_on_yarn_it_lands_what_the_plain_stack_lands(cluster, pearson, stack, tmp_path):
@@ -19,6 +20,16 @@ def test_on_yarn_it_lands_what_the_plain_stack_lands(cluster, pearson, stack, tm
 def test_on_yarn_every_question_has_the_plain_stacks_answer(cluster, pearson, stack):
     plain = answers(stack.make("query", TOPIC=pearson))
     assert answers(cluster.make("query", TOPIC=pearson)) == plain and len(plain) > 100
+
+
+def test_on_yarn_every_picture_is_the_plain_stacks(cluster, pearson, stack, tmp_path):
+    drawn = []
+    for name, each in ("cluster", cluster), ("plain", stack):
+        used = from_a_copy(each, tmp_path / name)  # make plots writes into the project
+        shutil.rmtree(used.root / "plots")
+        used.make("plots", TOPIC=pearson)
+        drawn.append({file.name: file.read_bytes() for file in (used.root / "plots").iterdir()})
+    assert drawn[0] == drawn[1] and len(drawn[0]) >= 4
 
 
 def test_targets_that_look_after_tables(cluster, pearson, stack, tmp_path):
