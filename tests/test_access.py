@@ -5,8 +5,10 @@ import csv
 import io
 import json
 import re
+import shlex
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -84,6 +86,8 @@ def plain(value):
     if value == "<NA>":
         return None
     text = str(value)
+    if re.fullmatch(r"[\d-]{10}T[\d:.]{8,}", text):  # dbt
+        text = text.replace("T", " ")
     if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?(\+00:00)?", text):
         return re.sub(r"\.?0*$", "", text.removesuffix("+00:00")) if "." in text else text[:19]
     return value
@@ -93,8 +97,11 @@ def in_csv(value):
     return "NULL" if value is None else str(value).lower() if value in (True, False) else str(value)
 
 
-def run_outside(stack, folder, text, program):
-    """Runs a recipe where nothing of this project is set, and returns its output."""
+def run_outside(stack, folder, text, program, programs=ROOT / ".venv/bin"):
+    """Runs a recipe where nothing of this project is set, and returns its output.
+
+    programs: the folder of beeline or dbt.
+    """
     jars = ROOT / stack.run_dir / "jars/spark"
     port = int(stack.hdfs.rpartition(":")[2])
     for here, there in (
@@ -108,7 +115,7 @@ def run_outside(stack, folder, text, program):
     ):
         text = text.replace(here, str(there))
     environment = {
-        "PATH": f"{ROOT}/.venv/bin:/usr/bin:/bin",  # for beeline
+        "PATH": f"{programs}:/usr/bin:/bin",
         "JAVA_HOME": (ROOT / stack.run_dir / "java_home").read_text().strip(),
         "HOME": str(folder),
         "LANG": "C.UTF-8",
@@ -130,13 +137,36 @@ def run_outside(stack, folder, text, program):
     return done.stdout
 
 
+@pytest.fixture(scope="module", name="dbt")
+def the_programs_of_dbt(tmp_path_factory):
+    """The folder of dbt's programs, in an environment made by the page's own line."""
+    venv = tmp_path_factory.mktemp("dbt")
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    section = next(text for text in SECTIONS if text.startswith("dbt\n"))
+    install = shlex.split(re.search(r"`pip (install .*?)`", section)[1])
+    done = subprocess.run([venv / "bin/pip", *install], capture_output=True, text=True)
+    if "NewConnectionError" in done.stderr:
+        pytest.skip("dbt cannot be installed: there is no network")
+    assert done.returncode == 0, done.stderr
+    return venv / "bin"
+
+
+def rows_of(output):
+    """The rows in the output of beeline (CSV) or dbt (JSON)."""
+    if output.startswith("{"):
+        return json.loads(output)["show"]
+    return list(csv.DictReader(io.StringIO(output[output.index("keen_id") :])))  # no prompt
+
+
 def by_key(rows, columns):
     """Returns the rows with these columns only, in an order of their own."""
     return sorted(([row[name] for name in columns] for row in rows), key=json.dumps)
 
 
 @pytest.mark.parametrize("heading", RECIPES)
-def test_a_recipe_gives_the_rows_that_were_published(stack, checked, published, tmp_path, heading):
+def test_a_recipe_gives_the_rows_that_were_published(
+    request, stack, checked, published, tmp_path, heading
+):
     language, recipe = RECIPES[heading]
     assert recipe.count("\n") <= 10
     venv = ".venv" if heading == OWN_SPARK else ".venv-notebook"
@@ -151,25 +181,27 @@ def test_a_recipe_gives_the_rows_that_were_published(stack, checked, published, 
         answers = map(json.loads, output.splitlines())
         found = dict(zip(cells, answers, strict=True))
     else:
+        programs = request.getfixturevalue("dbt") if heading == "dbt" else ROOT / ".venv/bin"
         found = {
-            cell: list(csv.DictReader(io.StringIO(output[output.index("keen_id") :])))  # no prompt
+            cell: rows_of(run_outside(stack, tmp_path, text, "bash", programs))
             for cell, text in cells.items()
-            for output in [run_outside(stack, tmp_path, text, "bash")]
         }
     for (feed, table), rows in published.items():
         expected = [{name: plain(value) for name, value in row.items()} for row in rows]
         got = [{name: plain(value) for name, value in row.items()} for row in found[feed, table]]
-        if language == "bash":
+        if heading == "beeline":
             expected = [{name: in_csv(value) for name, value in row.items()} for row in expected]
         assert by_key(got, COLUMNS[table]) == by_key(expected, COLUMNS[table])
 
 
 def test_the_page_names_the_versions_that_are_installed_here():
-    assert len(RECIPES) == 7
+    assert len(RECIPES) == 8
     locks = [(ROOT / "conf/requirements.txt").read_text()]
     locks += [(ROOT / "conf/requirements-notebook.txt").read_text()]
-    pinned = re.findall(r"\b[a-z-]+==[\d.]+", PAGE)
-    assert pinned and all(f"{package} " in "".join(locks) for package in pinned)
+    pinned = re.findall(r"[a-z-]+==[\d.]+", PAGE)
+    assert pinned and all(
+        f"{package} " in "".join(locks) for package in pinned if not package.startswith("dbt-")
+    )
     organisation, name, version = re.search(r'packages", "(.*?):(.*?):(.*?)"', PAGE).groups()
     declared = f'org="{organisation}" name="{name}" rev="{version}"'
     assert declared in (ROOT / "conf/ivy.xml").read_text()
