@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import time
 
@@ -56,6 +57,12 @@ def output_of(command, ok, cwd=ROOT, **environment):
 def answers(said):
     """Returns the lines of the tables in the output of make query."""
     return re.findall(r"^[|+].*", said, re.MULTILINE)
+
+
+def listens(port):
+    """Whether something listens on this port of 127.0.0.1."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until(true, what):

@@ -6,11 +6,9 @@ import io
 import json
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import urllib.error
-import urllib.parse
 import urllib.request
 
 import pexpect
@@ -20,7 +18,7 @@ import errors
 import notebook
 from oracle import ATTEMPT, OPTION, truth_rows
 from reader import stop
-from stacks import ROOT, clean_environment, wait_until
+from stacks import ROOT, clean_environment, listens, wait_until
 from test_real_file import flattened
 
 FEED = "synthetic_a"
@@ -42,17 +40,6 @@ def emit(rows):
             break
     print(json.dumps(rows, default=str))
 """
-
-
-def wait_until_it_listens(address):
-    """Waits for http://HOST:PORT: Jupyter's server prints its address just before it listens."""
-    url = urllib.parse.urlsplit(address)
-
-    def listens():
-        with socket.socket() as client:
-            return client.connect_ex((url.hostname, url.port)) == 0
-
-    wait_until(listens, lambda: f"nothing listens at {address}")
 
 
 @pytest.fixture(scope="module", name="checked")
@@ -242,7 +229,8 @@ def test_jupyterlab_lets_in_who_has_the_token_and_leaves_the_users_copy_alone(st
         lab.expect(r"(http://127\.0\.0\.1:\d+)(/lab\S*)\?token=(\w+)\s")  # whole
         address, page, token = lab.match.groups()
         assert page == "/lab/tree/attempts.ipynb"
-        wait_until_it_listens(address)
+        port = int(address.rpartition(":")[2])  # printed just before Jupyter's server listens
+        wait_until(lambda port=port: listens(port), lambda port=port: f"port {port} is closed")
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{address}/api/contents")
         with urllib.request.urlopen(f"{address}/api/contents?token={token}") as answer:
