@@ -185,6 +185,8 @@ def follow():
 
 
 def main():
+    # A thread per query of Spark, which each landing starts anew, would stay for ever.
+    os.environ["PYSPARK_PIN_THREAD"] = "false"
     with own_process_group() as give_terminal_back:
         watch_signals(give_terminal_back)
         print(

@@ -93,7 +93,7 @@ def land(start, report):
     if lake.exists(lake.folder("_reprocess")):
         print(f"an interrupted make reprocess of feed {config.TOPIC} comes first", flush=True)
         rebuild.rebuild()
-    tables = lake.open_tables()
+    tables = lake.tables_for_commits()
     lake.check_none_is_gone(tables)
     landed = lake.position_of(tables["messages"])
     topic_id, ends, expired = check_topic(landed, tables["messages"])
@@ -112,7 +112,7 @@ def land(start, report):
             starting = pool.submit(spark_session.for_landing, "land")
             if None in tables.values():
                 lake.create_tables(topic_id)
-                tables = lake.open_tables()
+                tables = lake.tables_for_commits()
             landed = after_gaps(tables, landed or {}, expired)
             start(new, landed)
             spark = starting.result()
@@ -229,6 +229,10 @@ def stream(spark, tables, landed, ends, report):
         if failures:  # what batch_function raised; Spark's exception has only its text
             raise failures[-1] from error
         raise
+    finally:
+        # Py4J keeps batch_function until Java's garbage collector finds the query, which may take
+        # an hour of make follow: without what it refers to, it is small.
+        landing = tables = None
 
 
 def query_id() -> str | None:

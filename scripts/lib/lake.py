@@ -135,6 +135,23 @@ def position_of(ledger: deltalake.DeltaTable | None) -> dict[int, int] | None:
 
 # --- for writers ----------------------------------------------------------------------------------
 
+_kept: Tables = {}
+
+
+def tables_for_commits() -> Tables:
+    """open_tables(), with the objects of the last call for tables that are still the same ones.
+
+    An object that has committed keeps a connection to HDFS for ever (deltalake 1.6.6), so make
+    follow would run out of them with new objects for each landing.
+    """
+    for table, opened in open_tables().items():
+        kept = _kept.get(table)
+        if kept and opened and kept.metadata().id == opened.metadata().id:
+            kept.update_incremental()
+        else:
+            _kept[table] = opened
+    return dict(_kept)
+
 
 def create_tables(topic_id: str) -> None:
     """Creates the tables, empty, that are missing."""

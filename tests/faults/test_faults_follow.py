@@ -36,6 +36,7 @@ def test_soak(stack, tmp_path, minutes):
     feed.publish()
     following = Landing(feed, "follow")
     assert following.wait_for("messages")
+    open_files = following.python.num_fds()
     end, reported = time.monotonic() + 60 * minutes, 0
     with Reader(stack, feed.topic) as reader:
         while time.monotonic() < end:
@@ -46,9 +47,11 @@ def test_soak(stack, tmp_path, minutes):
                 tree = [following.python, *following.python.children(recursive=True)]
                 memory = sum(process.memory_info().rss for process in tree)
                 last = following.output.read_text().splitlines()[-1]
-                say(f"  {len(feed.sent):>9,} sent  {memory / 1e6:7,.0f} MB  {last}")
+                files = sum(process.num_fds() for process in tree)
+                say(f"  {len(feed.sent):>9,} sent {memory / 1e6:7,.0f} MB {files:>5,} files  {last}")
             time.sleep(PAUSE_S)
     reader.check()
+    assert following.python.num_fds() < open_files + 30  # not some for each batch
     os.kill(following.python.pid, signal.SIGTERM)
     assert following.process.wait(LIMIT_S) == 0
     said = following.wait()
