@@ -48,7 +48,8 @@ def test_soak(stack, tmp_path, minutes):
                 memory = sum(process.memory_info().rss for process in tree)
                 last = following.output.read_text().splitlines()[-1]
                 files = sum(process.num_fds() for process in tree)
-                say(f"  {len(feed.sent):>9,} sent {memory / 1e6:7,.0f} MB {files:>5,} files  {last}")
+                size = f"{memory / 1e6:7,.0f} MB {files:>5,} files"
+                say(f"  {len(feed.sent):>9,} sent {size}  {last}")
             time.sleep(PAUSE_S)
     reader.check()
     assert following.python.num_fds() < open_files + 30  # not some for each batch
