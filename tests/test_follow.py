@@ -8,10 +8,13 @@ import signal
 import time
 
 import deltalake
+import hdfs_native
 import pexpect
+import pyarrow as pa
 import pytest
 from deltalake.exceptions import TableNotFoundError
 
+import lake
 from messages import good, spoil
 from stacks import LIMIT_S, ROOT, clean_environment, wait_until
 
@@ -244,3 +247,25 @@ def test_it_waits_for_servers_that_died_and_ends_with_make_down(stack, follow):
         stack.make("up")
     values, _ = landed(stack, topic)
     assert values == {value: ["accepted"] for value in sent}
+
+
+def test_a_table_that_was_replaced_is_opened_anew(stack):
+    path, row = f"{stack.hdfs}/tmp/replaced", pa.table({"one": [1]})
+    client = hdfs_native.Client(stack.hdfs)
+
+    def append(times=1):
+        for _ in range(times):
+            deltalake.write_deltalake(path, row, mode="append")
+
+    append(times=3)
+    kept = deltalake.DeltaTable(path)
+    append()
+    assert lake.comes_up_to(kept, deltalake.DeltaTable(path)) and kept.version() == 3
+    client.delete("/tmp/replaced", True)  # another table
+    append(times=5)
+    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))
+    kept = deltalake.DeltaTable(path)
+    client.delete("/tmp/replaced/_delta_log/00000000000000000004.json")  # the table of a backup
+    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))
+    append()  # as many versions as before
+    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))

@@ -146,11 +146,17 @@ def tables_for_commits() -> Tables:
     """
     for table, opened in open_tables().items():
         kept = _kept.get(table)
-        if kept and opened and kept.metadata().id == opened.metadata().id:
-            kept.update_incremental()
-        else:
+        if not (kept and opened and comes_up_to(kept, opened)):
             _kept[table] = opened
     return dict(_kept)
+
+
+def comes_up_to(kept: deltalake.DeltaTable, opened: deltalake.DeltaTable) -> bool:
+    """Brings `kept` up to date. False when its table was replaced, by make restore for example."""
+    if kept.version() > opened.version() or kept.metadata().id != opened.metadata().id:
+        return False
+    kept.update_incremental()
+    return sorted(kept.file_uris()) == sorted(opened.file_uris())
 
 
 def create_tables(topic_id: str) -> None:
