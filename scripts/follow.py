@@ -185,7 +185,7 @@ def follow():
 
 
 def main():
-    # A thread per query of Spark, which each landing starts anew, would stay for ever.
+    # In pinned mode Py4J never ends the thread of a streaming query, and each landing is a query.
     os.environ["PYSPARK_PIN_THREAD"] = "false"
     with own_process_group() as give_terminal_back:
         watch_signals(give_terminal_back)

@@ -230,8 +230,8 @@ def stream(spark, tables, landed, ends, report):
             raise failures[-1] from error
         raise
     finally:
-        # Py4J keeps batch_function until Java's garbage collector finds the query, which may take
-        # an hour of make follow: without what it refers to, it is small.
+        # Py4J holds batch_function until the JVM collects the query, in make follow perhaps an hour
+        # later. This releases the open tables to which it refers.
         landing = tables = None
 
 

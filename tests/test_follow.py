@@ -260,12 +260,12 @@ def test_a_table_that_was_replaced_is_opened_anew(stack):
     append(times=3)
     kept = deltalake.DeltaTable(path)
     append()
-    assert lake.comes_up_to(kept, deltalake.DeltaTable(path)) and kept.version() == 3
+    assert lake.reuse(kept, deltalake.DeltaTable(path)) and kept.version() == 3
     client.delete("/tmp/replaced", True)  # another table
     append(times=5)
-    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))
+    assert not lake.reuse(kept, deltalake.DeltaTable(path))
     kept = deltalake.DeltaTable(path)
     client.delete("/tmp/replaced/_delta_log/00000000000000000004.json")  # the table of a backup
-    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))
+    assert not lake.reuse(kept, deltalake.DeltaTable(path))
     append()  # as many versions as before
-    assert not lake.comes_up_to(kept, deltalake.DeltaTable(path))
+    assert not lake.reuse(kept, deltalake.DeltaTable(path))

@@ -90,7 +90,7 @@ def cause(error: BaseException) -> str:
     causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
         r"Reason: (.+)", text
     )
-    # Java takes a refusal by Kerberos for a ticket first, and names that as the cause.
+    # Java first tries to parse an error of Kerberos as a ticket, and reports that failure last.
     causes = [each for each in causes if "Identifier doesn't match" not in each]
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("at ")] or [""]

@@ -139,20 +139,26 @@ _kept: Tables = {}
 
 
 def tables_for_commits() -> Tables:
-    """open_tables(), with the objects of the last call for tables that are still the same ones.
+    """open_tables(), but with the objects of the last call for tables that were not replaced since.
 
-    An object that has committed keeps a connection to HDFS for ever (deltalake 1.6.6), so make
-    follow would run out of them with new objects for each landing.
+    An object that has committed never closes its connection to HDFS (deltalake 1.6.6). With new
+    objects for each landing, make follow would reach the limit of open files within hours.
     """
-    for table, opened in open_tables().items():
-        kept = _kept.get(table)
-        if not (kept and opened and comes_up_to(kept, opened)):
-            _kept[table] = opened
+    opened = open_tables()
+    reused = table_files.at_once(lambda table: reuse(_kept.get(table), opened[table]), opened)
+    for table, done in zip(opened, reused, strict=True):
+        if not done:
+            _kept[table] = opened[table]
     return dict(_kept)
 
 
-def comes_up_to(kept: deltalake.DeltaTable, opened: deltalake.DeltaTable) -> bool:
-    """Brings `kept` up to date. False when its table was replaced, by make restore for example."""
+def reuse(kept: deltalake.DeltaTable | None, opened: deltalake.DeltaTable | None) -> bool:
+    """Updates `kept` to the version of `opened`, which was just opened from the same path.
+
+    False when that is another table by now, for example one that make restore put there.
+    """
+    if kept is None or opened is None:
+        return False
     if kept.version() > opened.version() or kept.metadata().id != opened.metadata().id:
         return False
     kept.update_incremental()
