@@ -68,7 +68,7 @@ def test_a_recreated_topic_stops_landing(stack):
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
     admin.delete_topics(["recreated"])
     admin.close()
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 60
     while "Created topic" not in stack.make("topic", ok=None, TOPIC="recreated"):
         assert time.monotonic() < limit
     before = stack.table("recreated", "messages")

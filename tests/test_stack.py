@@ -28,7 +28,7 @@ def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     output = stack.make("status")
     assert re.search(r"synthetic_a +0 +700 +700 +0\n", output), output
     # Any command removes the scratch folders of dead processes, once their parent has reaped them.
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 60
     while {str(pid) for pid in pids} & set(os.listdir(scratch)):
         assert time.monotonic() < limit
         stack.make("status")
