@@ -1,6 +1,7 @@
 -- How many assessments are in the dataset?
 -- Two honest readings: messages that were published, and attempts that took place. The collector delivered some
--- events more than once; a delivery more is no attempt more. Exams are counted by id and by name: some share a name.
+-- events more than once, and an event delivered twice is one attempt. Exams are counted by id and by name: some share
+-- a name.
 SELECT
   (SELECT count(*) FROM messages)                              AS messages,
   (SELECT count(*) FROM messages WHERE status = 'duplicate')   AS delivered_again,
