@@ -165,16 +165,16 @@ export PIPELINE_ENV=1
 
 # --- what set-up installed: here, or in the image -------------------------------------------------
 
-export VENV=${PIPELINE_INSTALLED:-$ROOT}/.venv
-export JARS=$RUN_DIR/jars
+export VENV=${PIPELINE_INSTALLED:-$ROOT}/.venv JARS=$RUN_DIR/jars
 [ -z "${PIPELINE_INSTALLED:-}" ] || JARS=$PIPELINE_INSTALLED/.run/jars
 [ ! -f "$JARS/../java_home" ] || JAVA_HOME=$(< "$JARS/../java_home")
-export JAVA_HOME=${JAVA_HOME-}
-export PYTHONPATH=$ROOT/scripts/lib
+export JAVA_HOME=${JAVA_HOME-} PYTHONPATH=$ROOT/scripts/lib
 export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
+# Memory that is freed can be used by all threads, and by other libraries.
+export MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system
 unset JAVA_TOOL_OPTIONS # only set-up needs it
 # Spark opens more files than some systems allow at first (a Mac: 256).
 [[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true

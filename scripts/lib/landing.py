@@ -14,6 +14,10 @@ import table_files
 from feed_state import SECONDS
 
 
+# Of so many records of a partition the workers know what was accepted: most repeats follow soon.
+KNOWN_RECORDS = 5_000
+
+
 class Batch(NamedTuple):
     """What one batch landed."""
 
@@ -24,9 +28,10 @@ class Batch(NamedTuple):
 
 
 class Landing:
-    """The opened tables, and {keen_id: (content hash, position)} of what the last batch accepted.
+    """The opened tables, and {keen_id: (content hash, position)} of what was accepted last.
 
-    Most repeats follow soon. The workers get `accepted`, and write no rows for such repeats.
+    The workers get `accepted`, and write no rows for repeats of these. (Other repeats are found in
+    the tables, and the files rewritten.)
     """
 
     def __init__(self, query_id: str, tables: lake.Tables):
@@ -76,6 +81,6 @@ class Landing:
             for keen_id, content_hash, partition, offset, its_status in zip(
                 *(judged[name].to_pylist() for name in columns), status, strict=True
             )
-            if its_status == "accepted"
+            if its_status == "accepted" and offset > spans[partition][1] - KNOWN_RECORDS
         }
         return Batch(batch_id, spans, collections.Counter(status), time.monotonic() - begin)

@@ -42,7 +42,7 @@ PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 
 # Small sessions spend most of their time on the JVM's warm-up. For them the C1 compiler, the serial
 # collector and interpreted plans without shuffles or adaptive execution are faster than Spark's
-# defaults.
+# defaults. They need a heap of about 200 MB; at first Java takes a 64th of the machine's memory.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
 QUICK_SQL = {
     "spark.sql.adaptive.enabled": "false",
@@ -51,7 +51,7 @@ QUICK_SQL = {
     "spark.sql.shuffle.partitions": "1",
 }
 QUICK = QUICK_SQL | {
-    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms256m",
 }
 _launching = threading.Lock()
 CLUSTER_STARTS_WITHIN_S = 40  # longer than most starts
