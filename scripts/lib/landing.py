@@ -13,7 +13,6 @@ import lake
 import table_files
 from feed_state import SECONDS
 
-
 # Of so many records of a partition the workers know what was accepted: most repeats follow soon.
 KNOWN_RECORDS = 5_000
 
