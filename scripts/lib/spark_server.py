@@ -1,7 +1,8 @@
 """The server of `make serve`: one Spark process that answers queries on every landed feed.
 
 It has two doors: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database with
-its four tables and the view attempt_order. Feeds appear, and disappear, within LOOK_EVERY_S.
+its four tables and the view attempt_order. Feeds appear, and disappear, within seconds; where there
+are hundreds, within minutes of the start.
 
 Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
 would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
@@ -29,12 +30,14 @@ import config
 import connect
 import errors
 import lake
-import message
 import questions
 import spark_session
+from served_feeds import Feeds
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
 LOOK_EVERY_S = 1
+START_S = 30  # for so long it registers feeds before it lets clients in,
+REGISTER_S = 10  # and for so long, if there are more, between two looks at the running queries
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
@@ -153,49 +156,6 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
     return loader.loadClass(name).getConstructor(types).newInstance(arguments)
 
 
-def landed_feeds() -> set[str]:
-    """The names of the feeds whose four tables are there, and which this account may read.
-
-    On a cluster it may not list the names (make customer): the feed is TOPIC then.
-    """
-    try:
-        found = [file.path for file in lake.hdfs().list_status(config.WAREHOUSE)]
-    except RuntimeError as error:
-        if not errors.is_no_right(error):
-            raise
-        found = [config.TOPIC]
-    return {feed for path in found if is_landed(feed := path.rsplit("/", 1)[-1])}
-
-
-def is_landed(feed: str) -> bool:
-    try:
-        return all(
-            lake.exists(f"{config.WAREHOUSE}/{feed}/{table}/_delta_log") for table in message.TABLES
-        )
-    except RuntimeError as error:
-        if not errors.is_no_right(error):
-            raise
-        return False
-
-
-class Feeds:
-    """Holds the databases of the catalogue to the feeds that are landed."""
-
-    def __init__(self, spark: SparkSession):
-        self.spark = spark
-        self.known: set[str] = set()
-
-    def update(self) -> None:
-        landed = landed_feeds()
-        for feed in landed - self.known:
-            for statement in spark_session.registration(feed, "VIEW"):
-                self.spark.sql(statement)
-        for feed in self.known - landed:
-            self.spark.sql(f"DROP DATABASE {feed} CASCADE")  # of the catalogue, not of HDFS
-            self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
-        self.known = landed
-
-
 def warm_up(spark: SparkSession, feed: str) -> None:
     """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
     session = spark.newSession()
@@ -270,18 +230,17 @@ def main() -> None:
     os.nice(max(0, 5 - os.nice(0)))  # landing goes first
     spark = start_spark()
     feeds, limit, memory = Feeds(spark), Limit(spark), Memory(spark)
-    feeds.update()
+    feeds.update(START_S)
     open_doors(spark)
     if feeds.known:
-        smallest = min(
-            feeds.known, key=lambda feed: sum((lake.landed_offsets(feed) or {}).values())
-        )
+        some = feeds.known[:20]
+        smallest = min(some, key=lambda feed: sum((lake.landed_offsets(feed) or {}).values()))
         threading.Thread(target=warm_up, args=[spark, smallest], daemon=True).start()
     while True:
         time.sleep(LOOK_EVERY_S)
         try:
             limit.enforce()
-            feeds.update()
+            feeds.update(REGISTER_S)
             exhausted = memory.is_exhausted()
         except Exception:  # HDFS does not answer, say: it may come back
             errors.log_trace()

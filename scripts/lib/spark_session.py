@@ -117,8 +117,8 @@ def session_of_feed(settings: dict[str, str]) -> SparkSession | None:
                 raise errors.Failure(
                     f"the server of make serve does not answer about feed {config.TOPIC}",
                     f"{errors.cause(error)}; its log: {servers.spark_server().log}",
-                    f"start it again: make down{knobs.of_stack()}; then: "
-                    f"make serve{knobs.of_stack()}",
+                    f"start it again, with this feed first: make down{knobs.of_stack()}; then: "
+                    f"make serve{knobs.of_feed()}",
                 ) from None
             time.sleep(0.2)  # between two questions
 
