@@ -1,6 +1,6 @@
 -- How many assessments are in the dataset?
 -- Two honest readings: messages that were published, and attempts that took place. The collector delivered some
--- events more than once, and an event delivered twice is one attempt. Exams are counted by id and by name: some share
+-- events more than once; a repeated delivery is not another attempt. Exams are counted by id and by name: some share
 -- a name.
 SELECT
   (SELECT count(*) FROM messages)                              AS messages,

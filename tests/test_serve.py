@@ -213,7 +213,7 @@ def test_only_the_token_opens_the_doors(served):
 
 
 def test_a_query_that_takes_too_long_is_stopped_and_the_others_go_on(served):
-    now = "SELECT unix_millis(now())"  # by the server's clock: beside these, clients start slowly
+    now = "SELECT unix_millis(now())"  # the server's clock, since clients start slowly beside these
     count = f"SELECT count(*) FROM {FEED}.attempts"
     too_long = "SELECT count(*) FROM range(1e8) a JOIN range(1e5) b ON a.id < b.id"
     with concurrent.futures.ThreadPoolExecutor(4) as pool:  # each has a task for every core

@@ -173,7 +173,7 @@ export PATH=$ROOT/scripts/bin:$VENV/bin${JAVA_HOME:+:$JAVA_HOME/bin}:$PATH
 
 # One language, one zone: what the tools print does not depend on the machine.
 export LANG=C.UTF-8 TZ=UTC PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE=1
-# Memory that is freed can be used by all threads, and by other libraries.
+# Freed memory can be used again by every thread and library, not only by the one that freed it.
 export MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system
 unset JAVA_TOOL_OPTIONS # only set-up needs it
 # Spark opens more files than some systems allow at first (a Mac: 256).

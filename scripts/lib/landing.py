@@ -13,8 +13,7 @@ import lake
 import table_files
 from feed_state import SECONDS
 
-# Of so many records of a partition the workers know what was accepted: most repeats follow soon.
-KNOWN_RECORDS = 5_000
+RECENT_RECORDS = 5_000  # per partition. Most repeats follow within a few records.
 
 
 class Batch(NamedTuple):
@@ -27,10 +26,10 @@ class Batch(NamedTuple):
 
 
 class Landing:
-    """The opened tables, and {keen_id: (content hash, position)} of what was accepted last.
+    """The opened tables, and {keen_id: (content hash, position)} of recently accepted messages.
 
-    The workers get `accepted`, and write no rows for repeats of these. (Other repeats are found in
-    the tables, and the files rewritten.)
+    Recent: among the last RECENT_RECORDS of a partition in the last batch. The workers get
+    `accepted`, and write no rows for repeats of these. Rows of other repeats are removed by step 2.
     """
 
     def __init__(self, query_id: str, tables: lake.Tables):
@@ -80,6 +79,6 @@ class Landing:
             for keen_id, content_hash, partition, offset, its_status in zip(
                 *(judged[name].to_pylist() for name in columns), status, strict=True
             )
-            if its_status == "accepted" and offset > spans[partition][1] - KNOWN_RECORDS
+            if its_status == "accepted" and offset > spans[partition][1] - RECENT_RECORDS
         }
         return Batch(batch_id, spans, collections.Counter(status), time.monotonic() - begin)

@@ -10,7 +10,7 @@ import lake
 import message
 import spark_session
 
-CHECKED_AT_ONCE = 50  # so many feeds are looked at each time: each is four questions to HDFS
+CHECKED_AT_ONCE = 50  # feeds per update: checking one takes four requests to HDFS
 
 
 def folders_of_feeds() -> set[str]:
@@ -40,23 +40,27 @@ def is_landed(feed: str) -> bool:
 
 
 class Feeds:
-    """Holds the databases of the catalogue to the feeds that are landed.
+    """Keeps the databases of the catalogue equal to the landed feeds.
 
-    Registering a feed takes half a second, so with hundreds of feeds it goes on beside the queries.
+    Registering a feed takes about a second, so one update may not reach all new feeds.
     """
 
     def __init__(self, spark: SparkSession):
         self.spark = spark
-        self.known: list[str] = []  # the one that was checked longest ago is first
+        self.known: list[str] = []  # least recently checked first
 
-    def update(self, for_s: float) -> None:
-        """Registers new feeds, for about so long, and drops those that are no longer there."""
-        limit, there = time.monotonic() + for_s, folders_of_feeds()
+    def update(self, seconds: float) -> None:
+        """Drops feeds that are gone, and registers new ones, the feed TOPIC first.
+
+        Starts no registration after this many seconds; the next update goes on.
+        """
+        limit, there = time.monotonic() + seconds, folders_of_feeds()
         checked, others = self.known[:CHECKED_AT_ONCE], self.known[CHECKED_AT_ONCE:]
         landed = [feed for feed in checked if feed in there and is_landed(feed)]
         for feed in checked:
             if feed not in landed:
-                self.spark.sql(f"DROP DATABASE {feed} CASCADE")  # of the catalogue, not of HDFS
+                # Of the catalogue: nothing in HDFS is touched.
+                self.spark.sql(f"DROP DATABASE IF EXISTS {feed} CASCADE")
                 self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
         self.known = others + landed
         for feed in sorted(there.difference(self.known), key=lambda feed: feed != config.TOPIC):

@@ -1,8 +1,8 @@
 """The server of `make serve`: one Spark process that answers queries on every landed feed.
 
 It has two doors: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database with
-its four tables and the view attempt_order. Feeds appear, and disappear, within seconds; where there
-are hundreds, within minutes of the start.
+its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. Hundreds of
+feeds are registered one after the other, for minutes, while clients already send queries.
 
 Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
 would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
@@ -36,8 +36,8 @@ from served_feeds import Feeds
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
 LOOK_EVERY_S = 1
-START_S = 30  # for so long it registers feeds before it lets clients in,
-REGISTER_S = 10  # and for so long, if there are more, between two looks at the running queries
+# How long new feeds are registered: before clients are let in, and between two checks of what runs.
+REGISTER_AT_START_S, REGISTER_S = 30, 10
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
@@ -230,10 +230,10 @@ def main() -> None:
     os.nice(max(0, 5 - os.nice(0)))  # landing goes first
     spark = start_spark()
     feeds, limit, memory = Feeds(spark), Limit(spark), Memory(spark)
-    feeds.update(START_S)
+    feeds.update(REGISTER_AT_START_S)
     open_doors(spark)
     if feeds.known:
-        some = feeds.known[:20]
+        some = feeds.known[:20]  # reading the ledgers of hundreds would take long
         smallest = min(some, key=lambda feed: sum((lake.landed_offsets(feed) or {}).values()))
         threading.Thread(target=warm_up, args=[spark, smallest], daemon=True).start()
     while True:

@@ -42,7 +42,7 @@ PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 
 # Small sessions spend most of their time on the JVM's warm-up. For them the C1 compiler, the serial
 # collector and interpreted plans without shuffles or adaptive execution are faster than Spark's
-# defaults. They need a heap of about 200 MB; at first Java takes a 64th of the machine's memory.
+# defaults. Without -Xms the heap starts at 1/64 of the memory; landing needs about 200 MB.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
 QUICK_SQL = {
     "spark.sql.adaptive.enabled": "false",
