@@ -7,10 +7,10 @@ A file has one statement. The comment at its start is the question in words, and
 behind it.
 """
 
-import contextlib
+import concurrent.futures
 import glob
-import io
 import sys
+import threading
 
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import functions as F
@@ -24,7 +24,9 @@ import spark_session
 from printable import printable
 
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 40, 40, 200
+AT_ONCE = 2  # Spark plans one question while it computes another
 CATALYST = "org.apache.spark.sql.catalyst.plans.logical."
+_registering = threading.Lock()
 
 
 def shortened(answer):
@@ -56,7 +58,7 @@ def changes_something(spark, plan):
 
 
 def answer(spark, text):
-    """Prints the rows of one SELECT. Raises ValueError for any other statement."""
+    """The rows of one SELECT, as text. Raises ValueError for any other statement."""
     text = text.rstrip().rstrip(";")
     if not is_remote() and changes_something(
         spark, spark._jsparkSession.sessionState().sqlParser().parsePlan(text)
@@ -66,16 +68,23 @@ def answer(spark, text):
             f"(other statements: make sql{knobs.of_feed()})"
         )
     if not is_remote() and f"{config.TOPIC}." in text:  # it names the tables with their database
-        spark_session.register(spark)
+        with _registering:
+            spark_session.register(spark)
     rows = spark.sql(text)
-    with contextlib.redirect_stdout(io.StringIO()) as shown:
-        shortened(rows).show(MOST_ROWS, truncate=False)
-    # Names are published texts.
-    print(printable(shown.getvalue(), keep="\n"), end="", flush=True)
-    if sum(line.startswith("|") for line in shown.getvalue().splitlines()) == 1:
-        print("no row")
+    # What show() prints: it would print to a screen that the threads share.
+    shown = shortened(rows)._show_string(MOST_ROWS, truncate=False)
+    said = [shown.rstrip("\n")]
+    if sum(line.startswith("|") for line in shown.splitlines()) == 1:
+        said.append("no row")
     if len(rows.columns) > MOST_COLUMNS:
-        print(f"the first {MOST_COLUMNS} of {len(rows.columns):,} columns")
+        said.append(f"the first {MOST_COLUMNS} of {len(rows.columns):,} columns")
+    # Names are published texts.
+    return printable("\n".join(said), keep="\n")
+
+
+def read(path):
+    with open(path, encoding="utf-8-sig") as file:
+        return file.read()
 
 
 def main(files=()):
@@ -84,15 +93,19 @@ def main(files=()):
     if config.TOPIC.startswith("synthetic"):
         mark = "   [SYNTHETIC data: invented, no real user did this]"
     failed = {}  # {file: what to do}
+    pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
+    asked = []
     for path in files or sorted(glob.glob("queries/*.sql")):
+        text = pool.submit(read, path)
+        rows = pool.submit(lambda text: answer(spark, text.result()), text)
+        asked.append((path, text, rows))
+    for path, text, rows in asked:
         name = path.split("/")[-1].removesuffix(".sql")
         print(f"\n== {name}, feed {config.TOPIC}{mark}")
         try:
-            with open(path, encoding="utf-8-sig") as file:
-                text = file.read()
-            for line in questions.head(text):
-                print(f"   {line}")
-            answer(spark, text)
+            for line in questions.head(text.result()):
+                print(f"   {line}", flush=True)
+            print(rows.result(), flush=True)
         except (PySparkException, ValueError, OSError) as error:
             of_spark = isinstance(error, PySparkException)
             of_the_stack = None

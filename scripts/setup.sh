@@ -89,7 +89,7 @@ command -v python3 > /dev/null || die 1 "there is no python3" \
 version=$(python3 --version 2>&1) || die 1 "python3 does not start: ${version##*$'\n'}" \
   "it is $(command -v python3)" \
   "put Python 3.10 or newer first on the PATH"
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+[[ $version =~ \ 3\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 10 ] \
   || die 1 "$version is too old" \
     "PySpark 4.2 needs Python 3.10 or newer" \
     "put a newer python3 first on the PATH"
@@ -169,7 +169,7 @@ trap 'exit 130' INT TERM
 environment() {
   local folder=$1 requirements=conf/$2 wanted name value sources
   wanted=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
-  wanted+=" $(python3 -V) $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
+  wanted+=" $version $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
   [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
     || ! "$folder/bin/python" -c '' 2> /dev/null || return 0
   say "Python packages into $folder ($3 MB unpacked, one to two minutes)"

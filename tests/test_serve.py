@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import hdfs_native
 import psutil
 import pytest
 from deltalake import DeltaTable
@@ -19,7 +20,7 @@ from messages import FIVE
 from reader import connect, jdbc, ports, stop, token
 from stacks import ROOT, TABLES, clean_environment, listens, wait_until
 
-FEED = "synthetic_a"
+FEED, BROKEN_FEED = "synthetic_a", "broken"
 LIMIT_S = 60
 
 # What no reader may do, in SQL. {feed}, {address}: its database, and its folder in HDFS.
@@ -85,6 +86,12 @@ def what_make_query_prints_without_the_server(stack, synthetic):
 
 @pytest.fixture(scope="module")
 def served(stack, without_server):
+    hdfs = hdfs_native.Client(stack.hdfs)
+    for table in TABLES:  # the log of each is half a commit
+        log = f"/warehouse/{BROKEN_FEED}/{table}/_delta_log"
+        hdfs.mkdirs(log)
+        with hdfs.create(f"{log}/{0:020}.json") as file:
+            file.write(b'{"commitInfo":')
     stack.make("serve", QUERY_LIMIT_S=LIMIT_S)
     yield stack
     stop(stack)
@@ -111,7 +118,9 @@ def test_both_doors_show_the_feeds_with_types_and_comments(served):
     expected = [row[name] for name in columns.split(", ")]
     at = expected[1].astimezone(datetime.timezone.utc).replace(tzinfo=None)
     assert found == [[expected[0], str(at), *expected[2:]]]
-    assert [FEED] in databases
+    assert [FEED] in databases and [BROKEN_FEED] not in databases
+    log = (ROOT / served.run_dir / "logs" / "spark_server.log").read_text()
+    assert log.count("Traceback") == 1 and f"{BROKEN_FEED}/" in log, log
     assert {name for _, name, _ in tables} == {*TABLES, "attempt_order"}
     comments = {name: comment for name, _, comment in described}
     fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/attempts").schema().fields

@@ -1,4 +1,4 @@
-"""Creates class archives (AppCDS), with which JVMs start faster: kafka.jsa, hdfs.jsa and spark.jsa.
+"""Creates class archives (AppCDS), with which JVMs start faster: kafka.jsa, hdfs.jsa, …
 
 Run by: scripts/setup.sh, in the background, when there are none or when Java or a jar changed
     scripts/lib/env.sh python scripts/lib/archives.py
@@ -26,6 +26,7 @@ from pyspark.java_gateway import launch_gateway
 
 import config
 
+KINDS = "kafka", "hdfs", "spark", "beeline"
 LIMIT_S = 900
 EXPECTED = OSError, StopIteration, Py4JError, RuntimeError, subprocess.SubprocessError
 TRIES = 3  # a JVM that cannot map Java's own archive at its address, by chance, writes none
@@ -54,7 +55,7 @@ def tool(kind: str, option: str) -> tuple[JavaGateway, subprocess.Popen]:
 
 
 def make(kind: str) -> None:
-    """Creates one archive: "kafka", "hdfs" or "spark". Raises CalledProcessError without one."""
+    """Creates the archive of one of KINDS. Raises CalledProcessError without one."""
     jars = pathlib.Path(config.JARS)
     archive, new = jars / f"{kind}.jsa", jars / f"{kind}.jsa.new"
     archive.unlink(missing_ok=True)
@@ -85,8 +86,8 @@ def make(kind: str) -> None:
 
 
 def make_all() -> None:
-    """Creates the three archives, and notes in `archives` for which Java and jars."""
-    for kind in ("kafka", "hdfs", "spark"):
+    """Creates the archives, and notes in `archives` for which Java and jars."""
+    for kind in KINDS:
         for _ in range(TRIES):
             try:
                 make(kind)

@@ -26,11 +26,14 @@ scripts/lib/env.sh hdfs dfsadmin -report > /dev/null
 scripts/lib/env.sh python scripts/lib/classes.py
 scripts/lib/env.sh "$PWD/.venv/bin/spark-sql" -e 'SHOW DATABASES' \
   --properties-file "$RUN_DIR/conf/spark/spark-defaults.conf"
+CLASS_LISTS="" make land
+CLASS_LISTS="" make serve
+echo 'SELECT count(*) FROM attempts;' | make sql
 make down
 mkdir -p conf/classes
 made_at_run_time='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor'
 made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy'
-for kind in kafka hdfs spark; do
+for kind in kafka hdfs spark beeline; do
   cat "$CLASS_LISTS/$kind".* | sed '/^[#@]/d; /source:/d; s/ .*//' | grep -vE "$made_at_run_time" \
     | LC_ALL=C sort -u | gzip -9n > "conf/classes/$kind.txt.gz"
 done

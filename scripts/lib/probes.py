@@ -16,11 +16,8 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 
 import hdfs_native
-from kafka.errors import ClusterAuthorizationFailedError, NoError
-from kafka.protocol.producer.transaction import InitProducerIdRequest
 
 import config
-import topics
 from errors import GET_TICKET, Failure, account_advice, cause
 
 SERVER_ANSWERS_WITHIN_S = 10
@@ -37,6 +34,12 @@ def probe_kafka() -> str:
 
     Returns the number of brokers in words.
     """
+    # Here, because every target imports this module, and most need no Kafka.
+    from kafka.errors import ClusterAuthorizationFailedError, NoError
+    from kafka.protocol.producer.transaction import InitProducerIdRequest
+
+    import topics
+
     with contextlib.closing(topics.admin(SERVER_ANSWERS_WITHIN_S)) as admin:
         brokers = admin.describe_cluster()["brokers"]
         if not brokers:

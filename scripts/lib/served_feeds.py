@@ -2,6 +2,7 @@
 
 import time
 
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 import config
@@ -11,6 +12,7 @@ import message
 import spark_session
 
 CHECKED_AT_ONCE = 50  # feeds per update: checking one takes four requests to HDFS
+TRY_AGAIN_S = 5  # a feed may be half landed, or its tables broken
 
 
 def folders_of_feeds() -> set[str]:
@@ -19,12 +21,12 @@ def folders_of_feeds() -> set[str]:
     On a cluster this account may not list them (make customer): the feed is TOPIC then.
     """
     try:
-        found = lake.hdfs().list_status(config.WAREHOUSE)
+        paths = [file.path for file in lake.hdfs().list_status(config.WAREHOUSE)]
     except RuntimeError as error:
         if not errors.is_no_right(error):
             raise
         return {config.TOPIC}
-    return {file.path.rsplit("/", 1)[-1] for file in found}
+    return {path.rsplit("/", 1)[-1] for path in paths}
 
 
 def is_landed(feed: str) -> bool:
@@ -48,6 +50,7 @@ class Feeds:
     def __init__(self, spark: SparkSession):
         self.spark = spark
         self.known: list[str] = []  # least recently checked first
+        self.failed: dict[str, float] = {}  # by feed: when it could not be registered
 
     def update(self, seconds: float) -> None:
         """Drops feeds that are gone, and registers new ones, the feed TOPIC first.
@@ -66,7 +69,20 @@ class Feeds:
         for feed in sorted(there.difference(self.known), key=lambda feed: feed != config.TOPIC):
             if time.monotonic() > limit:
                 break
-            if is_landed(feed):
-                for statement in spark_session.registration(feed, "VIEW"):
-                    self.spark.sql(statement)
+            waits = feed in self.failed and time.monotonic() < self.failed[feed] + TRY_AGAIN_S
+            if not waits and is_landed(feed) and self.registers(feed):
                 self.known.append(feed)
+
+    def registers(self, feed: str) -> bool:
+        """Registers a feed. False when Spark cannot open it: the log has the reason once."""
+        try:
+            for statement in spark_session.registration(feed, "VIEW"):
+                self.spark.sql(statement)
+        except PySparkException:
+            self.spark.sql(f"DROP DATABASE IF EXISTS {feed} CASCADE")
+            if feed not in self.failed:
+                errors.log_trace()
+            self.failed[feed] = time.monotonic()
+            return False
+        self.failed.pop(feed, None)
+        return True

@@ -191,12 +191,12 @@ class Limit:
 class Memory:
     """Finds out whether Spark does nothing but collect garbage, and so answers nobody.
 
-    When it has had nothing to collect for as long, it has rested: what its last queries left in
-    memory goes back to the machine.
+    When it has had nothing to collect for as long, it has rested: what clients cached is dropped,
+    and what their queries left in memory goes back to the machine.
     """
 
     def __init__(self, spark: SparkSession):
-        self.jvm = spark._jvm
+        self.spark, self.jvm = spark, spark._jvm
         factory = self.jvm.java.lang.management.ManagementFactory
         self.collectors = list(factory.getGarbageCollectorMXBeans())
         self.since, self.collected_s = time.monotonic(), self.collected()
@@ -213,6 +213,7 @@ class Memory:
         share = (self.collected() - self.collected_s) / elapsed_s
         self.since, self.collected_s = time.monotonic(), self.collected()
         if share == 0 and self.collected_s > self.collected_at_rest_s:
+            self.spark.catalog.clearCache()
             self.jvm.System.gc()
             self.collected_at_rest_s = self.collected_s = self.collected()
         return share > GC_SHARE

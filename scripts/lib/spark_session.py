@@ -24,6 +24,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
+from pyspark.sql.utils import is_remote
 
 import config
 import connect
@@ -131,11 +132,13 @@ def for_reading(name: str) -> SparkSession:
     """
     check_landed()
     messages = sum(lake.landed_offsets().values())
+    spark = None
     if SparkContext._gateway is None:
         spark = session_of_feed(QUICK_SQL if messages <= MESSAGES_FOR_A_QUICK_SESSION else {})
-        if spark is not None:
-            return spark
-    spark = get(name, messages)
+    if spark is None:
+        spark = get(name, messages)
+        spark.sql(f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}")
+        spark.sql(f"USE {config.TOPIC}")
     create_views(spark)
     return spark
 
@@ -215,18 +218,16 @@ def register(spark: SparkSession) -> None:
 def create_views(spark: SparkSession) -> None:
     """Registers the current versions of the feed's tables as temporary views of the same names.
 
-    Spark reads their Parquet files directly: delta-rs lists a table's files in a tenth of the time
-    that Delta takes to start in a new session. register() is used instead when a table needs a
-    newer reader (deletion vectors, column mapping). `attempts` is opened before its children.
+    Spark reads their Parquet files directly: Delta takes ten times as long as delta-rs to find them
+    in a new session, and runs a job for each table of each query in a warm one. Delta is used
+    instead when a table needs a newer reader (deletion vectors, column mapping). `attempts` is
+    opened before its children.
     """
-    create, *_, use, attempt_order = registration(config.TOPIC)
     opened = {
         name: lake.open_table(name) for name in ("attempts", "questions", "options", "messages")
     }
     if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
-        return register(spark)
-    spark.sql(create)
-    spark.sql(use)
+        return None if is_remote() else register(spark)  # the server has registered them
     for name, delta in opened.items():
         schema, files = StructType.fromJson(json.loads(delta.schema().to_json())), delta.file_uris()
         frame = (
@@ -235,7 +236,7 @@ def create_views(spark: SparkSession) -> None:
             else spark.createDataFrame([], schema)
         )
         frame.createOrReplaceTempView(name)
-    spark.sql(attempt_order)
+    spark.sql(registration(config.TOPIC)[-1])
     spark.table("attempt_order").cache()  # most questions use it
 
 

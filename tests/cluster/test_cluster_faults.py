@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import psutil
+import pytest
 
 from stacks import wait_until
 
@@ -66,18 +67,20 @@ def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path)
     assert cluster.python("pipeline", count) == [["done", str(MANY)]]
 
 
-def test_follow_outlives_its_ticket_by_the_keytab(cluster, wiley, stack, tmp_path):
-    said, file = tmp_path / "follow.log", tmp_path / "later.json"
-    stack.make("data", SYNTHETIC=20, SEED=11, DATA=file)
-    following = cluster.start("follow", said, TOPIC=wiley, SPARK_MASTER="local[2]")
-    try:
-        wait_for(said, "following topic", following)
-        time.sleep(TICKET_LIVES_S + 30)
-        cluster.make("publish", account=f"{wiley}_publisher", TOPIC=wiley, DATA=file)
-        wait_for(said, r":\d\d +20 ", following)
-    finally:
-        os.killpg(following.pid, signal.SIGINT)
-        following.wait(60)
+@pytest.fixture(scope="module")
+def following(cluster, tmp_path_factory):
+    """make follow of the landed FEED, beside the tests: (process, output, when its ticket ends)"""
+    said = tmp_path_factory.mktemp("follow") / "follow.log"
+    process = cluster.start("follow", said, TOPIC=FEED, SPARK_MASTER="local[2]")
+    ticket_ends = time.monotonic() + TICKET_LIVES_S
+    yield process, said, ticket_ends
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+
+
+def test_follow_begins(following):
+    process, said, _ = following
+    wait_for(said, "following topic", process)
 
 
 def test_a_full_queue_is_named_and_the_question_answered_when_there_is_room(
@@ -161,6 +164,15 @@ def test_a_clock_that_is_off_is_named(cluster, wiley, tmp_path):
     subprocess.run([*off, "kinit", "-k", "-t", keytab, "bob"], check=True, env=os.environ | ticket)
     said = cluster.client("bob", *off, "python", "scripts/query.py", **ticket).stdout
     assert "Clock skew" in said and "set this machine's clock" in said, said
+
+
+def test_follow_outlives_its_ticket_by_the_keytab(cluster, following, stack, tmp_path):
+    process, said, ticket_ends = following
+    file = tmp_path / "later.json"
+    stack.make("data", SYNTHETIC=20, SEED=11, DATA=file)
+    time.sleep(max(0, ticket_ends + 30 - time.monotonic()))
+    cluster.make("publish", account=f"{FEED}_publisher", TOPIC=FEED, DATA=file)
+    wait_for(said, r":\d\d +20 ", process)
 
 
 def test_no_port_is_open_to_other_machines(cluster):
