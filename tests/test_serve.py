@@ -89,7 +89,7 @@ def served(stack, without_server):
     hdfs = hdfs_native.Client(stack.hdfs)
     for table in TABLES:  # the log of each is half a commit
         log = f"/warehouse/{BROKEN_FEED}/{table}/_delta_log"
-        hdfs.mkdirs(log)
+        hdfs.mkdirs(log, create_parent=True)
         with hdfs.create(f"{log}/{0:020}.json") as file:
             file.write(b'{"commitInfo":')
     stack.make("serve", QUERY_LIMIT_S=LIMIT_S)

@@ -2,6 +2,7 @@
 
 import time
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -76,10 +77,11 @@ class Feeds:
     def registers(self, feed: str) -> bool:
         """Registers a feed. False when Spark cannot open it: the log has the reason once."""
         try:
+            for table in message.TABLES:  # a broken one is found before clients see the database
+                self.spark.read.format("delta").load(lake.table_path(table, feed))
             for statement in spark_session.registration(feed, "VIEW"):
                 self.spark.sql(statement)
-        except PySparkException:
-            self.spark.sql(f"DROP DATABASE IF EXISTS {feed} CASCADE")
+        except (PySparkException, Py4JJavaError):
             if feed not in self.failed:
                 errors.log_trace()
             self.failed[feed] = time.monotonic()
