@@ -2,6 +2,7 @@
 
 import time
 
+from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -75,15 +76,14 @@ class Feeds:
                 self.known.append(feed)
 
     def registers(self, feed: str) -> bool:
-        """Registers a feed. False when Spark cannot open it: the log has the reason once."""
+        """Registers a feed. False when its tables cannot be opened: the log says why, once."""
         try:
-            for table in message.TABLES:  # a broken one is found before clients see the database
-                self.spark.read.format("delta").load(lake.table_path(table, feed))
+            lake.open_tables(feed)  # a broken one is found before clients see the database
             for statement in spark_session.registration(feed, "VIEW"):
                 self.spark.sql(statement)
-        except (PySparkException, Py4JJavaError):
+        except (DeltaError, PySparkException, Py4JJavaError) as error:
             if feed not in self.failed:
-                errors.log_trace()
+                print(f"feed {feed} is not shown: {errors.cause(error)}", flush=True)
             self.failed[feed] = time.monotonic()
             return False
         self.failed.pop(feed, None)

@@ -98,7 +98,7 @@ def test_a_full_queue_is_named_and_the_question_answered_when_there_is_room(
     finally:
         os.killpg(following.pid, signal.SIGINT)
         following.wait(60)
-    assert asking.wait(300) == 0, output(asked)
+    assert asking.wait(600) == 0, output(asked)
     assert "== 15_scores" in output(asked)
 
 
