@@ -24,7 +24,6 @@ import spark_session
 from printable import printable
 
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 40, 40, 200
-AT_ONCE = 2  # Spark plans one question while it computes another
 CATALYST = "org.apache.spark.sql.catalyst.plans.logical."
 _registering = threading.Lock()
 
@@ -93,7 +92,8 @@ def main(files=()):
     if config.TOPIC.startswith("synthetic"):
         mark = "   [SYNTHETIC data: invented, no real user did this]"
     failed = {}  # {file: what to do}
-    pool = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
+    # Spark plans one question while it computes another. On large feeds one takes all its memory.
+    pool = concurrent.futures.ThreadPoolExecutor(2 if spark_session.is_quick() else 1)
     asked = []
     for path in files or sorted(glob.glob("queries/*.sql")):
         text = pool.submit(read, path)

@@ -124,6 +124,16 @@ def session_of_feed(settings: dict[str, str]) -> SparkSession | None:
             time.sleep(0.2)  # between two questions
 
 
+def messages_landed() -> int:
+    """About how many messages of the feed are landed."""
+    return sum(lake.landed_offsets().values())
+
+
+def is_quick() -> bool:
+    """Whether the feed is small enough for a quick session."""
+    return messages_landed() <= MESSAGES_FOR_A_QUICK_SESSION
+
+
 def for_reading(name: str) -> SparkSession:
     """A session with the feed's tables and the view attempt_order in its current database.
 
@@ -131,12 +141,11 @@ def for_reading(name: str) -> SparkSession:
     Failure when the feed has no tables.
     """
     check_landed()
-    messages = sum(lake.landed_offsets().values())
     spark = None
     if SparkContext._gateway is None:
-        spark = session_of_feed(QUICK_SQL if messages <= MESSAGES_FOR_A_QUICK_SESSION else {})
+        spark = session_of_feed(QUICK_SQL if is_quick() else {})
     if spark is None:
-        spark = get(name, messages)
+        spark = get(name, messages_landed())
         spark.sql(f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}")
         spark.sql(f"USE {config.TOPIC}")
     create_views(spark)
