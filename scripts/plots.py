@@ -155,7 +155,7 @@ def time_taken(answer):
 
 
 def main():
-    spark = spark_session.for_reading("plots")
+    spark = spark_session.for_reading("plots", spark_session.messages_landed())
 
     def answer(number):
         (path,) = glob.glob(f"queries/{number}_*.sql")

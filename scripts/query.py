@@ -87,13 +87,15 @@ def read(path):
 
 
 def main(files=()):
-    spark = spark_session.for_reading("query")
+    messages = spark_session.messages_landed()
+    spark = spark_session.for_reading("query", messages)
     mark = ""
     if config.TOPIC.startswith("synthetic"):
         mark = "   [SYNTHETIC data: invented, no real user did this]"
     failed = {}  # {file: what to do}
     # Spark plans one question while it computes another. On large feeds one takes all its memory.
-    pool = concurrent.futures.ThreadPoolExecutor(2 if spark_session.is_quick() else 1)
+    at_once = 2 if messages <= spark_session.MESSAGES_FOR_A_QUICK_SESSION else 1
+    pool = concurrent.futures.ThreadPoolExecutor(at_once)
     asked = []
     for path in files or sorted(glob.glob("queries/*.sql")):
         text = pool.submit(read, path)

@@ -52,7 +52,7 @@ class Feeds:
     def __init__(self, spark: SparkSession):
         self.spark = spark
         self.known: list[str] = []  # least recently checked first
-        self.failed: dict[str, float] = {}  # by feed: when it could not be registered
+        self.try_again: dict[str, float] = {}  # when, by feed that could not be registered
 
     def update(self, seconds: float) -> None:
         """Drops feeds that are gone, and registers new ones, the feed TOPIC first.
@@ -71,7 +71,7 @@ class Feeds:
         for feed in sorted(there.difference(self.known), key=lambda feed: feed != config.TOPIC):
             if time.monotonic() > limit:
                 break
-            waits = feed in self.failed and time.monotonic() < self.failed[feed] + TRY_AGAIN_S
+            waits = time.monotonic() < self.try_again.get(feed, 0)
             if not waits and is_landed(feed) and self.registers(feed):
                 self.known.append(feed)
 
@@ -81,10 +81,10 @@ class Feeds:
             lake.open_tables(feed)  # a broken one is found before clients see the database
             for statement in spark_session.registration(feed, "VIEW"):
                 self.spark.sql(statement)
-        except (DeltaError, PySparkException, Py4JJavaError) as error:
-            if feed not in self.failed:
+        except (DeltaError, OSError, PySparkException, Py4JJavaError) as error:
+            if feed not in self.try_again:
                 print(f"feed {feed} is not shown: {errors.cause(error)}", flush=True)
-            self.failed[feed] = time.monotonic()
+            self.try_again[feed] = time.monotonic() + TRY_AGAIN_S
             return False
-        self.failed.pop(feed, None)
+        self.try_again.pop(feed, None)
         return True

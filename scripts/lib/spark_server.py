@@ -39,7 +39,7 @@ LOOK_EVERY_S = 1
 # How long new feeds are registered: before clients are let in, and between two checks of what runs.
 REGISTER_AT_START_S, REGISTER_S = 30, 10
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
-# that fills the memory fails. With the last of its options System.gc() makes the heap smaller.
+# that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap.
 # HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=40 "

@@ -125,27 +125,22 @@ def session_of_feed(settings: dict[str, str]) -> SparkSession | None:
 
 
 def messages_landed() -> int:
-    """About how many messages of the feed are landed."""
+    """About how many messages of the feed are landed. Failure when the feed has no tables."""
+    check_landed()
     return sum(lake.landed_offsets().values())
 
 
-def is_quick() -> bool:
-    """Whether the feed is small enough for a quick session."""
-    return messages_landed() <= MESSAGES_FOR_A_QUICK_SESSION
-
-
-def for_reading(name: str) -> SparkSession:
+def for_reading(name: str, messages: int) -> SparkSession:
     """A session with the feed's tables and the view attempt_order in its current database.
 
-    It is one on the server of make serve when that runs, and this process has no Spark yet.
-    Failure when the feed has no tables.
+    messages: those of messages_landed(). The session is one on the server of make serve when that
+    runs, and this process has no Spark yet.
     """
-    check_landed()
     spark = None
     if SparkContext._gateway is None:
-        spark = session_of_feed(QUICK_SQL if is_quick() else {})
+        spark = session_of_feed(QUICK_SQL if messages <= MESSAGES_FOR_A_QUICK_SESSION else {})
     if spark is None:
-        spark = get(name, messages_landed())
+        spark = get(name, messages)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS {config.TOPIC}")
         spark.sql(f"USE {config.TOPIC}")
     create_views(spark)
