@@ -52,10 +52,11 @@ class Feeds:
     def __init__(self, spark: SparkSession):
         self.spark = spark
         self.known: list[str] = []  # least recently checked first
+        self.at_start = folders_of_feeds()
         self.try_again: dict[str, float] = {}  # when, by feed that could not be registered
 
     def update(self, seconds: float) -> None:
-        """Drops feeds that are gone, and registers new ones, the feed TOPIC first.
+        """Drops feeds that are gone, and registers new ones: TOPIC, what came last, the others.
 
         Starts no registration after this many seconds; the next update goes on.
         """
@@ -68,7 +69,10 @@ class Feeds:
                 self.spark.sql(f"DROP DATABASE IF EXISTS {feed} CASCADE")
                 self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
         self.known = others + landed
-        for feed in sorted(there.difference(self.known), key=lambda feed: feed != config.TOPIC):
+        for feed in sorted(
+            there.difference(self.known),
+            key=lambda feed: (feed != config.TOPIC, feed in self.at_start, feed),
+        ):
             if time.monotonic() > limit:
                 break
             waits = time.monotonic() < self.try_again.get(feed, 0)

@@ -1,8 +1,9 @@
 """The server of `make serve`: one Spark process that answers queries on every landed feed.
 
 It has two doors: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database with
-its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. Hundreds of
-feeds are registered one after the other, for minutes, while clients already send queries.
+its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. After a
+start hundreds of feeds are registered one after the other, for minutes, while clients already send
+queries: the feed TOPIC first, and what is landed meanwhile before the others.
 
 Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
 would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
@@ -163,6 +164,8 @@ def warm_up(spark: SparkSession, feed: str) -> None:
     for name, value in spark_session.QUICK_SQL.items():
         session.conf.set(name, value)
     session.sql(f"USE {feed}")
+    session.table("attempts").count()  # by Delta, as other clients read
+    spark_session.create_views(session, feed)  # as make query reads
     for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
         with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
             session.sql(questions.statement(file.read_text()).rstrip().rstrip(";")).collect()

@@ -24,7 +24,6 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
-from pyspark.sql.utils import is_remote
 
 import config
 import connect
@@ -219,8 +218,8 @@ def register(spark: SparkSession) -> None:
         spark.sql(statement)
 
 
-def create_views(spark: SparkSession) -> None:
-    """Registers the current versions of the feed's tables as temporary views of the same names.
+def create_views(spark: SparkSession, feed: str = config.TOPIC) -> None:
+    """Registers the current versions of a feed's tables as temporary views of the same names.
 
     Spark reads their Parquet files directly: Delta takes ten times as long as delta-rs to find them
     in a new session, and runs a job for each table of each query in a warm one. Delta is used
@@ -228,10 +227,13 @@ def create_views(spark: SparkSession) -> None:
     opened before its children.
     """
     opened = {
-        name: lake.open_table(name) for name in ("attempts", "questions", "options", "messages")
+        name: lake.open_table(name, feed)
+        for name in ("attempts", "questions", "options", "messages")
     }
     if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
-        return None if is_remote() else register(spark)  # the server has registered them
+        if not spark.catalog.tableExists(f"{feed}.attempts"):  # the server has registered them
+            register(spark)
+        return
     for name, delta in opened.items():
         schema, files = StructType.fromJson(json.loads(delta.schema().to_json())), delta.file_uris()
         frame = (
@@ -240,7 +242,7 @@ def create_views(spark: SparkSession) -> None:
             else spark.createDataFrame([], schema)
         )
         frame.createOrReplaceTempView(name)
-    spark.sql(registration(config.TOPIC)[-1])
+    spark.sql(registration(feed)[-1])
     spark.table("attempt_order").cache()  # most questions use it
 
 
