@@ -29,11 +29,12 @@ def wait_for(path, text, process):
 
 def executors(of):
     """The processes of Spark's executors below a NodeManager."""
-    return [
-        child
-        for child in psutil.Process(of).children(recursive=True)
-        if "YarnCoarseGrainedExecutorBackend" in " ".join(child.cmdline())
-    ]
+    found = []
+    for child in psutil.Process(of).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # shells come and go
+            if "YarnCoarseGrainedExecutorBackend" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def kill_machine(pid):
