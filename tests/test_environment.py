@@ -97,6 +97,21 @@ def test_all_settings_at_once_reach_no_step(stack, tmp_path, monkeypatch):
         type_into(stack.command(target, TOPIC="settings"), prompt, line, "rows: 5")
 
 
+def test_two_commands_for_two_accounts_of_a_cluster_do_not_mix_their_settings(stack, tmp_path):
+    for account in ("ours", "theirs"):
+        (tmp_path / account).mkdir()
+        (tmp_path / account / "spark-defaults.conf").write_text(f"spark.app.name {account}")
+    meanwhile = 'CLIENT_CONF=$0 scripts/lib/env.sh true && cat "$SPARK_SETTINGS"'
+    said = output_of(
+        ["scripts/lib/env.sh", "bash", "-c", meanwhile, tmp_path / "theirs"],
+        ok=True,
+        RUN_DIR=stack.run_dir,
+        STACK="cluster",
+        CLIENT_CONF=tmp_path / "ours",
+    )
+    assert "spark.app.name ours" in said and "theirs" not in said
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_closed_stream_is_no_error(stack, closed):
     output_of(["bash", "-c", f'"$@" {closed}', "bash", *stack.command("status")], ok=True)

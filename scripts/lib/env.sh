@@ -178,12 +178,15 @@ export MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system
 unset JAVA_TOOL_OPTIONS # only set-up needs it
 # Spark opens more files than some systems allow at first (a Mac: 256).
 [[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true
-export HADOOP_CONF_DIR=$RUN_DIR/conf/hadoop
+# Commands with other settings of a cluster, perhaps of another account, may start at the same time.
+CONF_DIR=$RUN_DIR/conf
+[ -z "$CLIENT_CONF" ] || CONF_DIR+=/$(cksum <<< "$CLIENT_CONF $SPARK_MASTER" | cut -d ' ' -f 1)
+export CONF_DIR HADOOP_CONF_DIR=$CONF_DIR/hadoop
 # Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, and
 # the JVM accepts no class archive (scripts/lib/archives.py) if the class path contains a folder.
-export SPARK_SETTINGS=$RUN_DIR/conf/spark/spark-defaults.conf
+export SPARK_SETTINGS=$CONF_DIR/spark/spark-defaults.conf
 export PYSPARK_SUBMIT_ARGS="--properties-file $SPARK_SETTINGS pyspark-shell"
-SPARK_SUBMIT_OPTS=-Dlog4j2.configurationFile=$RUN_DIR/conf/spark/log4j2.properties
+SPARK_SUBMIT_OPTS=-Dlog4j2.configurationFile=$CONF_DIR/spark/log4j2.properties
 if [ -n "${CLASS_LISTS:-}" ]; then # see scripts/lib/classes.sh
   SPARK_SUBMIT_OPTS+=" -XX:DumpLoadedClassList=$CLASS_LISTS/spark.$$"
 elif [ -f "$JARS/spark.jsa" ]; then
@@ -206,7 +209,7 @@ if [ -z "${PIPELINE_INSTALLED:-}" ] && [ ! -f "$RUN_DIR/run-folder" ]; then
     "type: make setup$STACK_KNOBS"
 fi
 umask 077 # it holds customers' data
-mkdir -p "$RUN_DIR/logs" "$RUN_DIR/conf"/{kafka,hadoop,spark}
+mkdir -p "$RUN_DIR/logs" "$CONF_DIR"/{kafka,hadoop,spark}
 if [ -z "${PIPELINE_INSTALLED:-}" ]; then # (a container has a home and a /tmp of its own)
   # Tools find no settings in this home folder. Interactive shells keep their history in the user's.
   mkdir -p "$RUN_DIR/home"
@@ -260,11 +263,8 @@ for template in conf/{kafka,hadoop,spark}/*; do
   rendered=$(< "$template")
   for name in $names; do rendered=${rendered//"@$name@"/${!name-}}; done
   # On YARN Hadoop's settings travel with the job, to where Spark's Python workers do not look.
-  case $SPARK_MASTER,$template in
-    yarn,conf/spark/*.conf)
-      rendered+=$'\nspark.executorEnv.HADOOP_CONF_DIR  __spark_conf__/__hadoop_conf__'
-      ;;
-  esac
+  [[ $SPARK_MASTER,$template != yarn,conf/spark/*.conf ]] \
+    || rendered+=$'\nspark.executorEnv.HADOOP_CONF_DIR  __spark_conf__/__hadoop_conf__'
   given=${CLIENT_CONF:+$CLIENT_CONF/${template##*/}}
   if [ -f "$given" ]; then
     case $template in
@@ -272,12 +272,12 @@ for template in conf/{kafka,hadoop,spark}/*; do
       conf/spark/*.conf) rendered+=$'\n'$(< "$given") ;;
     esac
   fi
-  write "$RUN_DIR/$template" "$rendered"
+  write "$CONF_DIR/${template#conf/}" "$rendered"
 done
 unset KAFKA_CLIENT_PROPERTIES KCAT_CONFIG
 if [ -f "${CLIENT_CONF:+$CLIENT_CONF/client.properties}" ]; then
   export KAFKA_CLIENT_PROPERTIES=$CLIENT_CONF/client.properties
-  export KCAT_CONFIG=$RUN_DIR/conf/kafka/kcat.conf
+  export KCAT_CONFIG=$CONF_DIR/kafka/kcat.conf
   kcat_conf=$(python scripts/lib/kafka_client.py) || exit
   write "$KCAT_CONFIG" "$kcat_conf"
 fi
