@@ -218,14 +218,17 @@ def register(spark: SparkSession) -> None:
         spark.sql(statement)
 
 
-def create_views(spark: SparkSession, feed: str = config.TOPIC) -> None:
+def create_views(spark: SparkSession, feed: str | None = None) -> None:
     """Registers the current versions of a feed's tables as temporary views of the same names.
+
+    feed: None for TOPIC.
 
     Spark reads their Parquet files directly: Delta takes ten times as long as delta-rs to find them
     in a new session, and runs a job for each table of each query in a warm one. Delta is used
     instead when a table needs a newer reader (deletion vectors, column mapping). `attempts` is
     opened before its children.
     """
+    feed = feed or config.TOPIC
     opened = {
         name: lake.open_table(name, feed)
         for name in ("attempts", "questions", "options", "messages")
