@@ -178,7 +178,7 @@ export MALLOC_ARENA_MAX=2 ARROW_DEFAULT_MEMORY_POOL=system
 unset JAVA_TOOL_OPTIONS # only set-up needs it
 # Spark opens more files than some systems allow at first (a Mac: 256).
 [[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true
-# Commands with other settings of a cluster, perhaps of another account, may start at the same time.
+# A folder for each CLIENT_CONF and SPARK_MASTER: commands of two accounts may start at once.
 CONF_DIR=$RUN_DIR/conf
 [ -z "$CLIENT_CONF" ] || CONF_DIR+=/$(cksum <<< "$CLIENT_CONF $SPARK_MASTER" | cut -d ' ' -f 1)
 export CONF_DIR HADOOP_CONF_DIR=$CONF_DIR/hadoop

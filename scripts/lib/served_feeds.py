@@ -56,7 +56,9 @@ class Feeds:
         self.try_again: dict[str, float] = {}  # when, by feed that could not be registered
 
     def update(self, seconds: float) -> None:
-        """Drops feeds that are gone, and registers new ones: TOPIC, what came last, the others.
+        """Drops feeds that are gone, and registers new ones.
+
+        TOPIC goes first, then those that came after the start, then the others.
 
         Starts no registration after this many seconds; the next update goes on.
         """
@@ -69,10 +71,8 @@ class Feeds:
                 self.spark.sql(f"DROP DATABASE IF EXISTS {feed} CASCADE")
                 self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
         self.known = others + landed
-        for feed in sorted(
-            there.difference(self.known),
-            key=lambda feed: (feed != config.TOPIC, feed in self.at_start, feed),
-        ):
+        new = there.difference(self.known)
+        for feed in sorted(new, key=lambda feed: (feed != config.TOPIC, feed in self.at_start)):
             if time.monotonic() > limit:
                 break
             waits = time.monotonic() < self.try_again.get(feed, 0)

@@ -234,7 +234,7 @@ def create_views(spark: SparkSession, feed: str | None = None) -> None:
         for name in ("attempts", "questions", "options", "messages")
     }
     if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
-        if not spark.catalog.tableExists(f"{feed}.attempts"):  # the server has registered them
+        if not spark.catalog.tableExists(f"{feed}.attempts"):  # on the server it does exist
             register(spark)
         return
     for name, delta in opened.items():
