@@ -112,6 +112,28 @@ def test_two_commands_for_two_accounts_of_a_cluster_do_not_mix_their_settings(st
     assert "spark.app.name ours" in said and "theirs" not in said
 
 
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("ssl.keystore.location=/x.jks", "ssl.keystore.type in {} is not PEM"),
+        (
+            "ssl.truststore.type=PEM\nssl.truststore.location=/no/ca.pem",
+            "ssl.truststore.location=/no/ca.pem: [Errno 2] No such file",
+        ),
+        (
+            "ssl.keystore.type=PEM\nssl.keystore.location=README.md",
+            "ssl.keystore.location=README.md: [SSL",
+        ),
+    ],
+)
+def test_a_certificate_of_a_cluster_that_cannot_be_read_is_named(stack, tmp_path, setting, said):
+    settings = tmp_path / "client.properties"
+    settings.write_text(f"security.protocol=SASL_SSL\n{setting}\n")
+    output = stack.make("list", ok=False, STACK="cluster", CLIENT_CONF=tmp_path)
+    assert f"error: CLIENT_CONF={tmp_path} cannot be used\n" in output
+    assert said.format(settings) in output
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_closed_stream_is_no_error(stack, closed):
     output_of(["bash", "-c", f'"$@" {closed}', "bash", *stack.command("status")], ok=True)
