@@ -112,6 +112,18 @@ def test_two_commands_for_two_accounts_of_a_cluster_do_not_mix_their_settings(st
     assert "spark.app.name ours" in said and "theirs" not in said
 
 
+def test_a_command_for_a_cluster_leaves_the_settings_of_the_local_stack(stack):
+    meanwhile = "STACK=cluster HDFS=hdfs://elsewhere:8020 scripts/lib/env.sh true"
+    command = [
+        "scripts/lib/env.sh",
+        "bash",
+        "-c",
+        f"{meanwhile}; cat $HADOOP_CONF_DIR/core-site.xml",
+    ]
+    said = output_of(command, ok=True, RUN_DIR=stack.run_dir)
+    assert "fs.defaultFS" in said and "elsewhere" not in said
+
+
 @pytest.mark.parametrize(
     "setting, said",
     [
