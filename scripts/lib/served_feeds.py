@@ -15,6 +15,7 @@ import spark_session
 
 CHECKED_AT_ONCE = 50  # feeds per update: checking one takes four requests to HDFS
 TRY_AGAIN_S = 5  # a feed may be half landed, or its tables broken
+UNREADABLE = (DeltaError, OSError, PySparkException, Py4JJavaError)
 
 
 def folders_of_feeds() -> set[str]:
@@ -85,7 +86,7 @@ class Feeds:
             lake.open_tables(feed)  # a broken one is found before clients see the database
             for statement in spark_session.registration(feed, "VIEW"):
                 self.spark.sql(statement)
-        except (DeltaError, OSError, PySparkException, Py4JJavaError) as error:
+        except UNREADABLE as error:
             if feed not in self.try_again:
                 print(f"feed {feed} is not shown: {errors.cause(error)}", flush=True)
             self.try_again[feed] = time.monotonic() + TRY_AGAIN_S

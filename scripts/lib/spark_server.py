@@ -33,7 +33,7 @@ import errors
 import lake
 import questions
 import spark_session
-from served_feeds import Feeds
+from served_feeds import UNREADABLE, Feeds
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
 LOOK_EVERY_S = 1
@@ -160,11 +160,23 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
 
 def warm_up(spark: SparkSession, feed: str) -> None:
     """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
+    with contextlib.suppress(*UNREADABLE):  # the feed may be deleted meanwhile
+        answer_questions(spark, feed)
+
+
+def answer_questions(spark: SparkSession, feed: str) -> None:
+    """Sends a statement through JDBC, as make sql does, and the questions as make query does."""
     session = spark.newSession()
     for name, value in spark_session.QUICK_SQL.items():
         session.conf.set(name, value)
     session.sql(f"USE {feed}")
-    session.table("attempts").count()  # by Delta, as other clients read
+    login = spark._jvm.java.util.Properties()
+    login.setProperty("password", connect.token())
+    jdbc = spark._jvm.org.apache.hive.jdbc.HiveDriver().connect(
+        f"jdbc:hive2://{config.SERVE_BIND}:{config.JDBC_PORT}/{feed}", login
+    )
+    jdbc.createStatement().execute("SELECT count(*) FROM attempts")
+    jdbc.close()
     spark_session.create_views(session, feed)  # as make query reads
     for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
         with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong

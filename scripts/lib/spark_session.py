@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import deltalake
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
@@ -230,7 +231,7 @@ def create_views(spark: SparkSession, feed: str | None = None) -> None:
     """
     feed = feed or config.TOPIC
     opened = {
-        name: lake.open_table(name, feed)
+        name: deltalake.DeltaTable(lake.table_path(name, feed))
         for name in ("attempts", "questions", "options", "messages")
     }
     if any(delta.protocol().min_reader_version > 1 for delta in opened.values()):
