@@ -124,28 +124,6 @@ def test_a_command_for_a_cluster_leaves_the_settings_of_the_local_stack(stack):
     assert "fs.defaultFS" in said and "elsewhere" not in said
 
 
-@pytest.mark.parametrize(
-    "setting, said",
-    [
-        ("ssl.keystore.location=/x.jks", "ssl.keystore.type in {} is not PEM"),
-        (
-            "ssl.truststore.type=PEM\nssl.truststore.location=/no/ca.pem",
-            "ssl.truststore.location=/no/ca.pem: [Errno 2] No such file",
-        ),
-        (
-            "ssl.keystore.type=PEM\nssl.keystore.location=README.md",
-            "ssl.keystore.location=README.md: [SSL",
-        ),
-    ],
-)
-def test_a_certificate_of_a_cluster_that_cannot_be_read_is_named(stack, tmp_path, setting, said):
-    settings = tmp_path / "client.properties"
-    settings.write_text(f"security.protocol=SASL_SSL\n{setting}\n")
-    output = stack.make("list", ok=False, STACK="cluster", CLIENT_CONF=tmp_path)
-    assert f"error: CLIENT_CONF={tmp_path} cannot be used\n" in output
-    assert said.format(settings) in output
-
-
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_a_closed_stream_is_no_error(stack, closed):
     output_of(["bash", "-c", f'"$@" {closed}', "bash", *stack.command("status")], ok=True)

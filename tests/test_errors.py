@@ -82,6 +82,28 @@ def test_an_account_without_a_right_is_named(stack):
     assert "this account has no right to that" in output and "FSPermissionChecker" not in output
 
 
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("ssl.keystore.location=/x.jks", "ssl.keystore.type in {} is not PEM"),
+        (
+            "ssl.truststore.type=PEM\nssl.truststore.location=/no/ca.pem",
+            "ssl.truststore.location=/no/ca.pem: [Errno 2] No such file",
+        ),
+        (
+            "ssl.keystore.type=PEM\nssl.keystore.location=README.md",
+            "ssl.keystore.location=README.md: [SSL",
+        ),
+    ],
+)
+def test_a_certificate_of_a_cluster_that_cannot_be_read_is_named(stack, tmp_path, setting, said):
+    settings = tmp_path / "client.properties"
+    settings.write_text(f"security.protocol=SASL_SSL\n{setting}\n")
+    output = stack.make("list", ok=False, STACK="cluster", CLIENT_CONF=tmp_path)
+    assert f"error: CLIENT_CONF={tmp_path} cannot be used\n" in output
+    assert said.format(settings) in output
+
+
 def test_a_topic_that_cannot_be_created(stack):
     output = stack.make("topic", ok=False, TOPIC="copies", REPLICATION=3)
     command = re.search(r"make topic .*", output)[0]
