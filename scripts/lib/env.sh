@@ -179,8 +179,8 @@ unset JAVA_TOOL_OPTIONS # only set-up needs it
 # Spark opens more files than some systems allow at first (a Mac: 256).
 [[ $(ulimit -n) =~ ^([0-9]{5,}|unlimited)$ ]] || ulimit -S -n 10000 2> /dev/null || true
 # A folder for each cluster and account: commands for two of them, and the stack's, may run at once.
-CONF_DIR=$RUN_DIR/conf account=$(cksum <<< "$KAFKA $HDFS $SPARK_MASTER $CLIENT_CONF")
-[ "$STACK${PIPELINE_INSTALLED:-}" != cluster ] || CONF_DIR+=/${account%% *}
+CONF_DIR=$RUN_DIR/conf account="$KAFKA $HDFS $SPARK_MASTER $CLIENT_CONF"
+[ "$STACK${PIPELINE_INSTALLED:-}" != cluster ] || CONF_DIR+=/$(cksum <<< "$account" | tr ' ' -)
 export CONF_DIR HADOOP_CONF_DIR=$CONF_DIR/hadoop
 # Spark's settings are passed as files. SPARK_CONF_DIR would put their folder on the class path, and
 # the JVM accepts no class archive (scripts/lib/archives.py) if the class path contains a folder.

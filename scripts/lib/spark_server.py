@@ -160,8 +160,10 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
 
 def warm_up(spark: SparkSession, feed: str) -> None:
     """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
-    with contextlib.suppress(*UNREADABLE):  # the feed may be deleted meanwhile
+    try:
         answer_questions(spark, feed)
+    except UNREADABLE as error:  # the feed may be deleted meanwhile
+        print(f"the warm-up with feed {feed} ended early: {errors.cause(error)}", flush=True)
 
 
 def answer_questions(spark: SparkSession, feed: str) -> None:
@@ -172,11 +174,10 @@ def answer_questions(spark: SparkSession, feed: str) -> None:
     session.sql(f"USE {feed}")
     login = spark._jvm.java.util.Properties()
     login.setProperty("password", connect.token())
-    jdbc = spark._jvm.org.apache.hive.jdbc.HiveDriver().connect(
-        f"jdbc:hive2://{config.SERVE_BIND}:{config.JDBC_PORT}/{feed}", login
-    )
-    jdbc.createStatement().execute("SELECT count(*) FROM attempts")
-    jdbc.close()
+    url = f"jdbc:hive2://{config.SERVE_BIND}:{config.JDBC_PORT}/{feed}"
+    driver = spark._jvm.org.apache.hive.jdbc.HiveDriver()
+    with contextlib.closing(driver.connect(url, login)) as connection:
+        connection.createStatement().execute("SELECT count(*) FROM attempts")
     spark_session.create_views(session, feed)  # as make query reads
     for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
         with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
