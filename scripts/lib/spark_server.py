@@ -40,14 +40,21 @@ LOOK_EVERY_S = 1
 # How long new feeds are registered: before clients are let in, and between two checks of what runs.
 REGISTER_AT_START_S, REGISTER_S = 30, 10
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
-# that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap.
+# that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap,
+# but not its part for new objects, which MaxNewSize limits.
 # HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
-    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=40 "
+    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=40 -XX:MaxNewSize=128m "
     "-XX:+UseAdaptiveSizePolicyWithSystemGC -Dderby.stream.error.file=/dev/null"
 )
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
+# Spark drops what a query has broadcast when a first collection has found it unused; the second one
+# gives that back.
+COLLECTIONS_AT_REST = 2
+# How often the warm-up answers the questions: the compiler goes on for many rounds, with ever less
+# effect.
+WARM_UP_ROUNDS = 3
 # They call any static function of Java.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
 
@@ -159,7 +166,7 @@ def instance(spark: SparkSession, name: str, argument: str) -> JavaObject:
 
 
 def warm_up(spark: SparkSession, feed: str) -> None:
-    """Answers the questions in queries/ once. Otherwise the first client waits for the compiler."""
+    """Answers the questions in queries/. Otherwise the first client waits for the compiler."""
     try:
         answer_questions(spark, feed)
     except UNREADABLE as error:  # the feed may be deleted meanwhile
@@ -179,7 +186,7 @@ def answer_questions(spark: SparkSession, feed: str) -> None:
     with contextlib.closing(driver.connect(url, login)) as connection:
         connection.createStatement().execute("SELECT count(*) FROM attempts")
     spark_session.create_views(session, feed)  # as make query reads
-    for file in sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
+    for file in WARM_UP_ROUNDS * sorted(pathlib.Path(config.ROOT, "queries").glob("*.sql")):
         with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
             session.sql(questions.statement(file.read_text()).rstrip().rstrip(";")).collect()
 
@@ -217,7 +224,7 @@ class Memory:
         factory = self.jvm.java.lang.management.ManagementFactory
         self.collectors = list(factory.getGarbageCollectorMXBeans())
         self.since, self.collected_s = time.monotonic(), self.collected()
-        self.collected_at_rest_s = 0.0
+        self.collections_at_rest = 0
 
     def collected(self) -> float:
         """Seconds that went into garbage collection since the start."""
@@ -229,11 +236,13 @@ class Memory:
             return False
         share = (self.collected() - self.collected_s) / elapsed_s
         self.since, self.collected_s = time.monotonic(), self.collected()
-        if share == 0 and self.collected_s > self.collected_at_rest_s:
+        if share > 0:
+            self.collections_at_rest = 0
+        elif self.collections_at_rest < COLLECTIONS_AT_REST:
             self.spark.catalog.clearCache()
-            for _ in range(2):  # what the first one frees, the second one gives back
-                self.jvm.System.gc()
-            self.collected_at_rest_s = self.collected_s = self.collected()
+            self.jvm.System.gc()
+            self.collections_at_rest += 1
+            self.collected_s = self.collected()
         return share > GC_SHARE
 
 
