@@ -4,13 +4,15 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import psutil
 
-from bench_stack import Run, Side
+from bench_stack import Run, Side, Usage
 
 CLIENTS = 4
+REST_S = 270  # until the server has given back what queries left (Memory in spark_server.py)
 # All answers of all attempts at one exam, compared with each other.
 HEAVY = """
 import itertools, sys
@@ -37,18 +39,20 @@ def measure(side: Side, topic: str, other: str, count: int, runs: int, note: Cal
         note("make sql: first answer, without a server", count, side.script(first, TOPIC=topic))
     started = side.make("serve", TOPIC=topic)
     server = psutil.Process(int((side.run_dir / "pids/serve").read_text().split()[0]))
-    processes = [server, *server.children(recursive=True)]
-    memory = sum(process.memory_info().rss for process in processes)
-    note("make serve until it answers; its memory at rest", 0, started._replace(peak=memory))
     for what, _ in itertools.product(("first", "again"), range(runs)):
         answered: Run = side.make("query", TOPIC=topic)
         note(f"make query with the server, {what}", count, answered)
     for _ in range(runs):
         note("make sql: first answer, with the server", count, side.script(first, TOPIC=topic))
+    time.sleep(REST_S)
+    rested = Usage(server.pid)
+    rested.sample()
+    note("make serve until it answers; its memory at rest", 0, started._replace(peak=rested.peak))
     with clients(side, topic):
         for _ in range(runs):
             side.remove_feed(other)
             note(f"make land beside {CLIENTS} busy clients", count, side.script(land, TOPIC=other))
+    processes = [server, *server.children(recursive=True)]
     server.terminate()
     psutil.wait_procs(processes, 60)
 

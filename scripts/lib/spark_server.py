@@ -44,7 +44,7 @@ REGISTER_AT_START_S, REGISTER_S = 30, 10
 # but not its part for new objects, which MaxNewSize limits.
 # HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
-    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=20 -XX:MaxHeapFreeRatio=40 -XX:MaxNewSize=128m "
+    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=15 -XX:MaxHeapFreeRatio=30 -XX:MaxNewSize=128m "
     "-XX:+UseAdaptiveSizePolicyWithSystemGC -Dderby.stream.error.file=/dev/null"
 )
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
