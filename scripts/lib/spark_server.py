@@ -49,11 +49,10 @@ JAVA_OPTIONS = (
 )
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
-# Spark drops what a query has broadcast when a first collection has found it unused; the second one
-# gives that back.
+# After the first collection Spark drops, in the background, the broadcasts that no query uses any
+# more. The second one, GC_SHARE_FOR_S later, frees their memory.
 COLLECTIONS_AT_REST = 2
-# How often the warm-up answers the questions: the compiler goes on for many rounds, with ever less
-# effect.
+# How often the warm-up answers the questions. Each round has less effect than the one before.
 WARM_UP_ROUNDS = 3
 # They call any static function of Java.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
@@ -215,8 +214,8 @@ class Limit:
 class Memory:
     """Finds out whether Spark does nothing but collect garbage, and so answers nobody.
 
-    When it has had nothing to collect for as long, it has rested: what clients cached is dropped,
-    and what their queries left in memory goes back to the machine.
+    When it has collected nothing for GC_SHARE_FOR_S, the server rests: what clients cached is
+    dropped, and COLLECTIONS_AT_REST return to the machine what their queries left in memory.
     """
 
     def __init__(self, spark: SparkSession):
@@ -239,7 +238,8 @@ class Memory:
         if share > 0:
             self.collections_at_rest = 0
         elif self.collections_at_rest < COLLECTIONS_AT_REST:
-            self.spark.catalog.clearCache()
+            if self.collections_at_rest == 0:  # later, a client may have cached something again
+                self.spark.catalog.clearCache()
             self.jvm.System.gc()
             self.collections_at_rest += 1
             self.collected_s = self.collected()
