@@ -151,12 +151,15 @@ exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" \
   "set-up puts .venv here" \
   "give yourself the right, or clone to another place"
 python3 - << 'PYTHON'
-import fcntl, sys
-try:
-    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
+import fcntl, signal, sys
+
+def say(*_):
     print("setup: another set-up is at work here; waiting for it", file=sys.stderr)
-    fcntl.flock(9, fcntl.LOCK_EX)
+
+# Only when the wait is long: another command's look at what is in place takes a moment.
+signal.signal(signal.SIGALRM, say)
+signal.alarm(3)
+fcntl.flock(9, fcntl.LOCK_EX)
 PYTHON
 cleanup=()
 trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT

@@ -1,5 +1,6 @@
 """Starting, killing and cleaning a stack, and what commands say when it cannot start."""
 
+import fcntl
 import os
 import re
 import signal
@@ -90,6 +91,22 @@ def test_a_landing_beside_a_make_up_that_is_not_done_waits_for_it(stack):
     output += land.communicate(timeout=120)[0]
     assert land.returncode == 0, output
     assert len(stack.table("beside_up", "attempts")) == 1
+
+
+def test_a_set_up_beside_another_one_waits_for_it_and_says_so(stack):
+    with open(ROOT / ".setup.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        setup = subprocess.Popen(
+            stack.command("setup"),
+            env=clean_environment(),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert "another set-up is at work here" in setup.stdout.readline()
+    assert "everything is in place" in setup.communicate(timeout=120)[0]
+    assert setup.returncode == 0
 
 
 def test_clean_removes_no_folder_of_somebody_else(stack, tmp_path):
