@@ -79,6 +79,9 @@ def settings() -> dict[str, str]:
         # such a task ends the process.
         "spark.driver.maxResultSize": "256m",
         "spark.executor.killOnFatalError.depth": "0",
+        # Of the classes that Spark generates for plans, the questions need about 500. By default it
+        # keeps 100, and compiles the others at every query again.
+        "spark.sql.codegen.cache.maxEntries": "2000",
         # Over JDBC rows leave partition by partition, not all at once.
         "spark.sql.thriftServer.incrementalCollect": "true",
     }

@@ -41,17 +41,18 @@ import verdict
 # This logger would print the whole Java trace of a failed query above the exception, which says it.
 PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 
-# Small sessions spend most of their time on the JVM's warm-up. For them the C1 compiler, the serial
-# collector and interpreted plans without shuffles or adaptive execution are faster than Spark's
-# defaults. Without -Xms the heap starts at 1/64 of the memory; landing needs about 200 MB.
+# Small sessions spend most of their time on the JVM's warm-up. For them plans without shuffles or
+# adaptive execution are faster than Spark's defaults; in a process of their own, which compiles
+# nothing twice, so are the C1 compiler, the serial collector and interpreted plans.
+# Without -Xms the heap starts at 1/64 of the memory; landing needs about 200 MB.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
 QUICK_SQL = {
     "spark.sql.adaptive.enabled": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.shuffle.partitions": "1",
 }
 QUICK = QUICK_SQL | {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms256m",
 }
 _launching = threading.Lock()
