@@ -152,10 +152,7 @@ exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" \
   "give yourself the right, or clone to another place"
 python3 - << 'PYTHON'
 import fcntl, signal, sys
-
-def say(*_):
-    print("setup: another set-up is at work here; waiting for it", file=sys.stderr)
-
+say = lambda *_: print("setup: another set-up is at work here; waiting for it", file=sys.stderr)
 # Only when the wait is long: another command's look at what is in place takes a moment.
 signal.signal(signal.SIGALRM, say)
 signal.alarm(3)
