@@ -125,6 +125,8 @@ def main(files=()):
             f"{', '.join(failed)}: the reason of each is above",
             "\n       ".join(dict.fromkeys(failed.values())),
         )
+    if is_remote():  # otherwise the server keeps the session for an hour
+        spark.stop()
 
 
 if __name__ == "__main__":

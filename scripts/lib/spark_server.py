@@ -41,11 +41,13 @@ LOOK_EVERY_S = 1
 REGISTER_AT_START_S, REGISTER_S = 30, 10
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap,
-# but not its part for new objects, which MaxNewSize limits.
+# but not its part for new objects, which MaxNewSize limits. TrimNativeHeapInterval, in ms: what the
+# JVM's compilers have freed goes back to the machine, too.
 # HiveServer2 starts a Derby, which would log to the project's folder.
 JAVA_OPTIONS = (
     "-XX:+UseParallelGC -XX:MinHeapFreeRatio=15 -XX:MaxHeapFreeRatio=30 -XX:MaxNewSize=128m "
-    "-XX:+UseAdaptiveSizePolicyWithSystemGC -Dderby.stream.error.file=/dev/null"
+    "-XX:+UseAdaptiveSizePolicyWithSystemGC -XX:TrimNativeHeapInterval=60000 "
+    "-Dderby.stream.error.file=/dev/null"
 )
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
