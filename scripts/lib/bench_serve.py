@@ -12,7 +12,7 @@ import psutil
 from bench_stack import Run, Side, Usage
 
 CLIENTS = 4
-REST_S = 270  # until the server has given back what queries left (Memory in spark_server.py)
+REST_S = 330  # until the server has given back what queries left (Memory in spark_server.py)
 # All answers of all attempts at one exam, compared with each other.
 HEAVY = """
 import itertools, sys

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -135,11 +136,20 @@ def account_advice(what: str) -> str | None:
     return None
 
 
+def disk_is_full() -> bool:
+    """Whether the local servers have less space than a NameNode needs to leave its safe mode."""
+    with contextlib.suppress(FileNotFoundError):  # no server runs from this run folder
+        return shutil.disk_usage(os.path.join(config.RUN_DIR, "storage")).free < 100 * 2**20
+    return False
+
+
 def mend(error: BaseException, what: str) -> str | None:
     """What to type after an exception with the root cause `what`; None for an unknown cause."""
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    server_gone = getattr(error, "retriable", False) or re.search(SERVER_GONE, what)
     # The NameNode gives low space as the reason of its safe mode in a second line.
-    if no_space or re.search(FULL_DISK, f"{what} {error}"):
+    # Kafka's broker halts without giving a reason to its clients.
+    if no_space or re.search(FULL_DISK, f"{what} {error}") or (server_gone and disk_is_full()):
         return (
             "the disk is full, or nearly: free some space "
             f"(df -h {config.RUN_DIR} shows how much there is)"
@@ -148,7 +158,7 @@ def mend(error: BaseException, what: str) -> str | None:
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
     if advice := account_advice(what):
         return advice
-    if getattr(error, "retriable", False) or re.search(SERVER_GONE, what):
+    if server_gone:
         return f"check whether all servers run: make status{knobs.of_stack()}"
     if "long overflow" in what:
         return (

@@ -51,9 +51,9 @@ JAVA_OPTIONS = (
 )
 # Without that error: when the collector takes so much of the time for so long, Spark is restarted.
 GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
-# After the first collection Spark drops, in the background, the broadcasts that no query uses any
-# more. The second one, GC_SHARE_FOR_S later, frees their memory.
-COLLECTIONS_AT_REST = 2
+# After a collection Spark drops, in the background, the broadcasts that no query uses any more. The
+# next one, GC_SHARE_FOR_S later, frees their memory, and so on.
+COLLECTIONS_AT_REST = 3
 # How often the warm-up answers the questions. Each round has less effect than the one before.
 WARM_UP_ROUNDS = 3
 # They call any static function of Java.
@@ -219,8 +219,8 @@ class Limit:
 class Memory:
     """Finds out whether Spark does nothing but collect garbage, and so answers nobody.
 
-    When it has collected nothing for GC_SHARE_FOR_S, the server rests: what clients cached is
-    dropped, and COLLECTIONS_AT_REST return to the machine what their queries left in memory.
+    When it has had no job for GC_SHARE_FOR_S, the server rests: what clients cached is dropped, and
+    COLLECTIONS_AT_REST return to the machine what their queries left in memory.
     """
 
     def __init__(self, spark: SparkSession):
@@ -228,11 +228,15 @@ class Memory:
         factory = self.jvm.java.lang.management.ManagementFactory
         self.collectors = list(factory.getGarbageCollectorMXBeans())
         self.since, self.collected_s = time.monotonic(), self.collected()
-        self.collections_at_rest = 0
+        self.jobs, self.collections_at_rest = self.started_jobs(), 0
 
     def collected(self) -> float:
         """Seconds that went into garbage collection since the start."""
         return sum(collector.getCollectionTime() for collector in self.collectors) / 1000
+
+    def started_jobs(self) -> int:
+        """How many jobs Spark has started."""
+        return self.spark._jsc.sc().dagScheduler().numTotalJobs()
 
     def is_exhausted(self) -> bool:
         elapsed_s = time.monotonic() - self.since
@@ -240,7 +244,8 @@ class Memory:
             return False
         share = (self.collected() - self.collected_s) / elapsed_s
         self.since, self.collected_s = time.monotonic(), self.collected()
-        if share > 0:
+        before, self.jobs = self.jobs, self.started_jobs()
+        if before < self.jobs or self.spark.sparkContext.statusTracker().getActiveJobsIds():
             self.collections_at_rest = 0
         elif self.collections_at_rest < COLLECTIONS_AT_REST:
             if self.collections_at_rest == 0:  # later, a client may have cached something again
