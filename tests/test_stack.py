@@ -11,7 +11,7 @@ import time
 import psutil
 
 from messages import good
-from stacks import ROOT, Stack, clean_environment
+from stacks import ROOT, Stack, clean_environment, wait_until
 
 
 def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
@@ -93,20 +93,14 @@ def test_a_landing_beside_a_make_up_that_is_not_done_waits_for_it(stack):
     assert len(stack.table("beside_up", "attempts")) == 1
 
 
-def test_a_set_up_beside_another_one_waits_for_it_and_says_so(stack):
+def test_a_set_up_beside_another_one_waits_for_it_and_says_so(stack, tmp_path):
+    said = tmp_path / "said"
     with open(ROOT / ".setup.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        setup = subprocess.Popen(
-            stack.command("setup"),
-            env=clean_environment(),
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert "another set-up is at work here" in setup.stdout.readline()
-    assert "everything is in place" in setup.communicate(timeout=120)[0]
-    assert setup.returncode == 0
+        setup = stack.start("setup", said)
+        wait_until(lambda: "another set-up is at work here" in said.read_text(), said.read_text)
+    assert setup.wait(120) == 0
+    assert "everything is in place" in said.read_text()
 
 
 def test_clean_removes_no_folder_of_somebody_else(stack, tmp_path):

@@ -138,8 +138,9 @@ def account_advice(what: str) -> str | None:
 
 def disk_is_full() -> bool:
     """Whether the local servers have less space than a NameNode needs to leave its safe mode."""
-    with contextlib.suppress(FileNotFoundError):  # no server runs from this run folder
-        return shutil.disk_usage(os.path.join(config.RUN_DIR, "storage")).free < 100 * 2**20
+    if config.STACK == "local":
+        with contextlib.suppress(FileNotFoundError):  # they were never started
+            return shutil.disk_usage(os.path.join(config.RUN_DIR, "storage")).free < 100 * 2**20
     return False
 
 

@@ -42,8 +42,8 @@ import verdict
 PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 
 # Small sessions spend most of their time on the JVM's warm-up. For them plans without shuffles or
-# adaptive execution are faster than Spark's defaults; in a process of their own, which compiles
-# nothing twice, so are the C1 compiler, the serial collector and interpreted plans.
+# adaptive execution are faster than Spark's defaults. In a process of its own each plan runs once:
+# there the C1 compiler, the serial collector and interpreted plans are faster, too.
 # Without -Xms the heap starts at 1/64 of the memory; landing needs about 200 MB.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
 QUICK_SQL = {
