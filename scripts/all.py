@@ -1,35 +1,39 @@
 """The whole pipeline in order, with the seconds of each step; leaves the stack up.
 
 Run by: make all
-    scripts/lib/env.sh python scripts/all.py
+    scripts/env.sh python scripts/all.py
 
 Each step is what its own Make target runs. Here land and query share one Spark session, which
 starts in the background while the file is published.
 """
 
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
-import config
-import errors
-import knobs
-import lake
+import publish
+
 import land
 import query
-import spark_session
-import topics
 import verify
+from pipeline import environment, script
+from pipeline.kafka import topics
+from pipeline.landing.batch import session_for_landing
+from pipeline.settings import Settings
+from pipeline.tables.position import landed_offsets
 
 BYTES_A_MESSAGE = 2_700  # average of the assignment's file
-seconds = {}
+SYNTHETIC = "data/synthetic.json"
+seconds: dict[str, float] = {}  # by step
 
 
 @contextlib.contextmanager
-def step(name, command):
+def step(name: str, command: str) -> Iterator[None]:
     """Prints the step's headline, and measures the block's seconds."""
     print(f"\n--- {name}: {command}", flush=True)
     begin = time.monotonic()
@@ -38,40 +42,46 @@ def step(name, command):
     seconds[name] = time.monotonic() - begin
 
 
-def run(name, *command):
+def run(settings: Settings, name: str, *command: str) -> None:
     """A step that is a program. When it fails, it has printed its own message."""
     with step(name, " ".join(command)):
-        code = subprocess.run(command).returncode
+        environ = os.environ | environment.exported(settings)
+        code = subprocess.run(command, env=environ).returncode
     if code:
         sys.exit(code if code > 0 else 1)
 
 
-def choose_feed():
-    """Without the real file (data.sh has said so), uses the synthetic one, in a feed of its own."""
-    if not os.path.exists(os.environ["DATA"]):
-        os.environ["DATA"] = "data/synthetic.json"
-    is_synthetic = os.path.exists(os.environ["DATA"] + ".truth.json")
-    if is_synthetic and not os.environ["TOPIC"].startswith("synthetic"):
-        os.environ["TOPIC"] = "synthetic"
+def with_file(settings: Settings) -> Settings:
+    """The settings for the file that is here.
+
+    Without the real file (data.sh has said so), that is the synthetic one, in a feed of its own.
+    """
+    if not os.path.exists(settings.data):
+        settings = dataclasses.replace(settings, data=SYNTHETIC)
+    if os.path.exists(settings.data + ".truth.json") and not settings.feed().is_synthetic:
+        settings = dataclasses.replace(settings, topic="synthetic")
+    return settings
 
 
-def main():
-    run("up", "python", "scripts/up.py")
-    run("data", "scripts/data.sh")
-    choose_feed()
-    session = ["all", os.path.getsize(os.environ["DATA"]) // BYTES_A_MESSAGE]
-    threading.Thread(target=spark_session.for_landing, args=session, daemon=True).start()
-    run("topic", "scripts/topic.sh")
-    before = topics.end_offsets(), lake.landed_offsets()
-    run("publish", "scripts/publish.sh")
+def main(settings: Settings) -> None:
+    run(settings, "up", "python", "scripts/up.py")
+    run(settings, "data", "scripts/data.sh")
+    settings = with_file(settings)
+    feed = settings.feed()
+    session = [settings, "all", os.path.getsize(settings.data) // BYTES_A_MESSAGE]
+    threading.Thread(target=session_for_landing, args=session, daemon=True).start()
+    run(settings, "topic", "scripts/topic.sh")
+    before = topics.end_offsets(feed), landed_offsets(feed)
+    with step("publish", "python scripts/publish.py"):
+        publish.main(settings)
     with step("land", "python scripts/land.py"):
-        land.main()
-    nothing_new = before == (topics.end_offsets(), lake.landed_offsets())
+        land.main(settings)
+    nothing_new = before == (topics.end_offsets(feed), landed_offsets(feed))
     with step("verify", "python scripts/verify.py"):
-        verify.main()
-    run("list", "scripts/list.sh")
+        verify.main(settings)
+    run(settings, "list", "scripts/list.sh")
     with step("query", "python scripts/query.py"):
-        query.main()
+        query.ask(feed, [])
 
     print("\n--- seconds")
     for name, value in [*seconds.items(), ("together", sum(seconds.values()))]:
@@ -80,15 +90,14 @@ def main():
         print(
             "\nNothing was new: the file was published and landed before, and nothing was changed."
         )
-    stack, knob = knobs.of_stack(), knobs.of_feed()
     print(f"""
 The stack runs on. To go on:
-  make sql{knob}        SELECT * FROM {config.TOPIC}.attempts LIMIT 5;
-  make pyspark{knob}    spark.table("{config.TOPIC}.questions").show()
-  make shell{knob}      kafka-topics, kcat, hadoop fs, …
-  make status{stack}     what runs, and what is landed
-  make down{stack}       stop it; the data stay""")
+  {feed.make("sql")}        SELECT * FROM {feed.topic}.attempts LIMIT 5;
+  {feed.make("pyspark")}    spark.table("{feed.topic}.questions").show()
+  {feed.make("shell")}      kafka-topics, kcat, hadoop fs, …
+  {settings.make("status")}     what runs, and what is landed
+  {settings.make("down")}       stop it; the data stay""")
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

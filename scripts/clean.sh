@@ -4,31 +4,32 @@
 # Usage: make clean [RUN_DIR=folder] [YES=1] [STACK=docker]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
+need_env
 
-[ "${STACK:-local}" != docker ] || exec scripts/lib/env.sh clean
-run_dir=${RUN_DIR:=.run}
-[ -d "$run_dir" ] || {
-  echo "there is no $run_dir; nothing to remove"
+[ "$STACK" != docker ] || exec scripts/containers.sh clean
+shown=${RUN_DIR#"$PWD/"}
+[ -d "$RUN_DIR" ] || {
+  echo "there is no $shown; nothing to remove"
   exit
 }
 # Setup marks only a folder that it made, or found empty: whatever the knob says, nothing else is
 # removed.
-[ -f "$run_dir/run-folder" ] || die 1 "$run_dir is not a run folder of this project" \
+[ -f "$RUN_DIR/run-folder" ] || die 1 "$shown is not a run folder of this project" \
   "it has no file named run-folder, which setup puts into one" \
   "remove it by hand if you mean it"
-if [ -d "$run_dir/pids" ] && [ -n "$(ls -A "$run_dir/pids")" ]; then
-  scripts/lib/env.sh python scripts/down.py
+if [ -d "$RUN_DIR/pids" ] && [ -n "$(ls -A "$RUN_DIR/pids")" ]; then
+  scripts/env.sh python scripts/down.py
 fi
-if [ "${YES:-}" != 1 ]; then
-  size=$(du -sh "$run_dir" 2> /dev/null | cut -f1) || true # files may vanish meanwhile
-  echo "This removes $run_dir ($size) with everything that was published and landed in it."
+if [ "$YES" != 1 ]; then
+  size=$(du -sh "$RUN_DIR" 2> /dev/null | cut -f1) || true # files may vanish meanwhile
+  echo "This removes $shown ($size) with everything that was published and landed in it."
   read -r -p "Type yes: " answer || true
   [ "${answer:-}" = yes ] || die 1 "nothing was removed" \
     "the answer was not yes" \
-    "to remove it without a question: make clean$(of_stack) YES=1"
+    "to remove it without a question: make clean$STACK_KNOBS YES=1"
 fi
-# a second time, because archives.py may just have written a file
-rm -rf -- "${run_dir:?}" 2> /dev/null || rm -rf -- "${run_dir:?}"
-echo "removed $run_dir"
+# a second time, because the making of class archives may just have written a file
+rm -rf -- "${RUN_DIR:?}" 2> /dev/null || rm -rf -- "${RUN_DIR:?}"
+echo "removed $shown"

@@ -5,7 +5,7 @@
 #        make data SYNTHETIC=100000 [SEED=1] [DATA=file.json or file.jsonl]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
 need_env
 
@@ -26,7 +26,7 @@ if [ -n "$SYNTHETIC" ]; then
     || die 1 "$DATA is there, and was not made up by this" \
       "$DATA.truth.json is not beside it" \
       "name another file: make data$STACK_KNOBS SYNTHETIC=$SYNTHETIC DATA=…"
-  run python scripts/lib/synthetic.py "$SYNTHETIC" "$SEED" "$DATA"
+  run python -m pipeline.publishing.synthetic "$SYNTHETIC" "$SEED" "$DATA"
   exit
 fi
 
@@ -53,10 +53,10 @@ if [ -f "$DATA" ]; then
   exit
 fi
 
-if [ "$DATA" != "$course_file" ] && [[ " $KNOB_ORIGINS " = *" DATA_URL=file "* ]]; then
+if [ "$DATA" != "$course_file" ] && [[ " $KNOB_ORIGINS " = *" DATA_URL=default "* ]]; then
   die 1 "$DATA is not there" \
     "it was named as DATA" \
-    "correct the name; or say where to get it: make data$STACK_KNOBS$(changed DATA) DATA_URL=…"
+    "correct the name; or say where to get it: make data$STACK_KNOBS DATA=$(quoted "$DATA") DATA_URL=…"
 fi
 mkdir -p "$(dirname "$DATA")"
 new=$DATA.$$.new
@@ -90,8 +90,8 @@ cat >&2 << END
 
   THE REAL DATA COULD NOT BE HAD: no address in DATA_URL gave the assignment's file.
     its sha256:  $known
-    have a copy? make all$(of_feed) DATA=/path/to/the/copy.json
-    an address?  make all$(of_feed) DATA_URL=https://… (file:///path works too)
+    have a copy? make all$FEED_KNOBS DATA=/path/to/the/copy.json
+    an address?  make all$FEED_KNOBS DATA_URL=https://… (file:///path works too)
   Instead, $synthetic is made up: SYNTHETIC data of the same form, for the feed "synthetic"
   and never another.
 
@@ -99,5 +99,5 @@ END
 if [ -f "$synthetic" ] && [ -f "$synthetic.truth.json" ]; then
   echo "$synthetic is there (SYNTHETIC)"
 else
-  run python scripts/lib/synthetic.py 3280 "$SEED" "$synthetic"
+  run python -m pipeline.publishing.synthetic 3280 "$SEED" "$synthetic"
 fi

@@ -3,7 +3,7 @@
 # Usage: make format     (scripts/format.sh --check changes nothing, and fails where it would)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
 need_env
 

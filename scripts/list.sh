@@ -3,14 +3,14 @@
 # Usage: make list [TOPIC=name]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
 need_env
 
 run hadoop fs -ls "$HDFS$WAREHOUSE" "$HDFS$WAREHOUSE/$TOPIC" \
   || die 1 "feed $TOPIC cannot be listed" \
     "the message of hadoop is above" \
-    "no such file or directory: the feed was never landed here, type: make land$(of_feed);
+    "no such file or directory: the feed was never landed here, type: make land$FEED_KNOBS;
        otherwise: make status$STACK_KNOBS"
 echo "bytes, bytes with replicas, table:"
 run hadoop fs -du "$HDFS$WAREHOUSE/$TOPIC"

@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# Summary: writes the lock files of conf/, after a version changed in requirements*.in or ivy.xml.
-# Usage: make lock     (needs the network; look at the diff before you commit it)
+# Summary: writes the lock files of conf/, after a version changed in pyproject.toml or ivy.xml.
+# Usage: make lock     (needs the network and Java; look at the diff before you commit it)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
+need_env
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet uv
-for name in requirements-build requirements requirements-notebook; do
-  # One file for every Python from 3.10 on and every system, each package by hash.
+# lock NAME OPTION…: groups of pyproject.toml, in one file for every Python from 3.10 on and every
+# system, each package by hash. What the file has is kept where it still fits.
+lock() {
   run "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-    --no-emit-index-url --no-emit-find-links --no-header "conf/$name.in" -o "conf/$name.txt"
-done
+    --no-emit-index-url --no-emit-find-links --no-header "${@:2}" -o "conf/$1.txt"
+}
+lock requirements-build --group build
+lock requirements --group run --group report --group docs --group test
+lock requirements-run --group run --constraints conf/requirements.txt # the same versions
+lock requirements-notebook --group notebook
 pyspark=$(grep -o '^pyspark==[0-9.]*' conf/requirements.txt)
 "$work/venv/bin/pip" install --quiet --no-deps "$pyspark"
 java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \

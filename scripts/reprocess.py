@@ -1,32 +1,33 @@
 """Rebuild the tables from the ledger after a rule changed, without Kafka; readers continue.
 
 Run by: make reprocess
-    scripts/lib/env.sh python scripts/reprocess.py
+    scripts/env.sh python scripts/reprocess.py
 """
 
-import errors
-import knobs
-import rebuild
-import spark_session
-import writing
+from pipeline import script
+from pipeline.errors import Failure
+from pipeline.landing import rebuild
+from pipeline.settings import Settings
+from pipeline.spark import session
+from pipeline.tables.lock import feed_lock
 
 
-def main():
+def main(settings: Settings) -> None:
+    feed = settings.feed()
     try:
-        with writing.feed_lock():
-            rebuild.rebuild()
-    except errors.Failure:
+        with feed_lock(feed):
+            rebuild.rebuild(feed)
+    except Failure:
         raise
     except Exception as error:
-        errors.log_trace()
-        raise errors.interrupted(
+        raise script.interrupted(
             "reprocessing",
-            error,
-            spark_session.cause(error),
+            session.jvm_ended(error) or error,
             "no attempt lacks a child",
-            f"make reprocess{knobs.of_feed()} does it again",
+            f"{feed.make('reprocess')} does it again",
+            settings,
         ) from None
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

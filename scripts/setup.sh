@@ -2,28 +2,29 @@
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
 #          server jars into the run folder. All of it pinned; packages and jars only by hash. What
 #          is in place is left alone, and then no network is needed.
-# Usage: scripts/setup.sh [--quiet | --notebook]     (--notebook: JupyterLab in .venv-notebook too;
-#        RUN_DIR from the environment, by default .run; with STACK=docker the image is built)
+# Usage: make setup     (with STACK=docker the image is built)
+#        scripts/env.sh --bare scripts/setup.sh [--quiet | --notebook]
+#          --notebook   JupyterLab in .venv-notebook too
+#          --image      only what a container needs (Dockerfile)
 set -euo pipefail
-unset CDPATH # for whoever runs this by hand
 cd "$(dirname "$0")/.."
-. scripts/lib/common.sh
+. scripts/common.sh
 help_if_asked "$@"
+need_env
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 option=${1:-}
-run_dir=${RUN_DIR:=.run}
+run_dir=$RUN_DIR shown=${RUN_DIR#"$PWD/"}
 (
   umask 077
   mkdir -p "$run_dir"
-) || die 1 "the run folder $run_dir cannot be made" "see above" "choose another: RUN_DIR=…"
+) || die 1 "the run folder $shown cannot be made" "see above" "choose another: RUN_DIR=…"
 if ! [ -w "$run_dir" ] || ! [ -x "$run_dir" ]; then
   owner=$(stat -c %U "$run_dir" 2> /dev/null || ls -ld "$run_dir")
-  die 1 "the run folder $run_dir is not yours to write in" \
+  die 1 "the run folder $shown is not yours to write in" \
     "you are $(id -un 2> /dev/null || id -u), its owner is $owner" \
-    "take it over: sudo chown -R $(id -u):$(id -g) $(quoted "$run_dir");
+    "take it over: sudo chown -R $(id -u):$(id -g) $(quoted "$shown");
        or choose another: RUN_DIR=.run-2"
 fi
-run_dir=$(cd "$run_dir" && pwd)
 if [ ! -f "$run_dir/run-folder" ]; then
   # make clean removes only folders with this mark, never one with other files in it.
   [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" \
@@ -39,9 +40,8 @@ if [ ! -f "$run_dir/run-folder" ]; then
       "choose another: RUN_DIR=…"
   }
 fi
-[ "${STACK:-local}" != docker ] || exec scripts/lib/containers.sh setup
+[ "${STACK:-local}" != docker ] || exec scripts/containers.sh setup
 
-USER_HOME=${USER_HOME-${HOME:-}}
 mkdir -p "$run_dir/home"
 export HOME=$run_dir/home # no tool finds settings there that were made for other work
 
@@ -54,7 +54,7 @@ needs() {
   [ "$free" -ge "$1" ] \
     || die 1 "the disk is too full for $2: $free MB are free, $1 MB are needed" \
       "$(df -Pk . | awk 'NR == 2 {print "it is " $1 ", mounted at " $6}')" \
-      "make room there, or clone to another disk; then again: make setup$(of_stack)"
+      "make room there, or clone to another disk; then again: make setup$STACK_KNOBS"
 }
 
 # --- Java and the system's tools ---------------------------------------------------------------
@@ -83,16 +83,6 @@ missing=()
 command -v kcat > /dev/null || missing+=("kcat:publishes and consumes messages")
 command -v jq > /dev/null || missing+=("jq:takes the data file apart")
 command -v curl > /dev/null || missing+=("curl:gets the data file")
-command -v python3 > /dev/null || die 1 "there is no python3" \
-  "the scripts are written in it" \
-  "install Python 3.10 or newer"
-version=$(python3 --version 2>&1) || die 1 "python3 does not start: ${version##*$'\n'}" \
-  "it is $(command -v python3)" \
-  "put Python 3.10 or newer first on the PATH"
-[[ $version =~ \ 3\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 10 ] \
-  || die 1 "$version is too old" \
-    "PySpark 4.2 needs Python 3.10 or newer" \
-    "put a newer python3 first on the PATH"
 [ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \
   || missing+=("python3-venv:keeps the Python packages inside this folder")
 
@@ -126,7 +116,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         tail -n 20 "$run_dir/apt.log" >&2
         die 1 "apt-get could not install ${packages[*]}" \
           "its output: $run_dir/apt.log" \
-          "install them by hand, then: make setup$(of_stack)"
+          "install them by hand, then: make setup$STACK_KNOBS"
       }
   else
     die 1 "no apt-get and no Homebrew here" \
@@ -137,7 +127,7 @@ fi
 if [ -z "$remembered" ]; then
   remembered=$(find_java) || die 1 "there is still no Java 17 or newer" \
     "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" \
-    "install one, or: make setup$(of_stack) JAVA_HOME=/path/to/it"
+    "install one, or: make setup$STACK_KNOBS JAVA_HOME=/path/to/it"
   [ -z "${JAVA_HOME:-}" ] || [ "$JAVA_HOME" -ef "$remembered" ] \
     || say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
   printf '%s\n' "$remembered" > "$run_dir/java_home"
@@ -167,7 +157,8 @@ trap 'exit 130' INT TERM
 # environment FOLDER REQUIREMENTS MB: makes it from a lock file of conf/, unless it was made from
 # the same, by this Python and at this place (it contains its own path, resolved).
 environment() {
-  local folder=$1 requirements=conf/$2 wanted name value sources
+  local folder=$1 requirements=conf/$2 wanted version name value sources
+  version=$(python3 --version)
   wanted=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
   wanted+=" $version $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
   [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
@@ -183,12 +174,12 @@ environment() {
   sources='index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries'
   while read -r name value; do
     [ -n "${!name:-}" ] || export "$name=$value"
-  done < <(HOME=$USER_HOME "$folder/bin/pip" config list 2> /dev/null \
+  done < <(HOME=${USER_HOME:-} "$folder/bin/pip" config list 2> /dev/null \
     | sed -nE "s/^(global|install)\.($sources)='(.*)'\$/\2 \3/p" \
     | sed -E 's/\\n/ /g; s/^timeout /default-timeout /' \
     | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
-  [ -z "$USER_HOME" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
+  [ -z "${USER_HOME:-}" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
   # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
   # shellcheck disable=SC2015  # die is meant for either failure
   run "$folder/bin/pip" install --quiet --require-hashes -r conf/requirements-build.txt \
@@ -203,7 +194,9 @@ environment() {
   rm -rf "$folder.old"
 }
 
-environment .venv requirements.txt 1000
+lock_file=requirements.txt
+[ "$option" != --image ] || lock_file='requirements-run.txt'
+environment .venv $lock_file 1100
 [ "$option" != --notebook ] || environment .venv-notebook requirements-notebook.txt 800
 
 # --- server jars -------------------------------------------------------------------------------
@@ -243,17 +236,17 @@ if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
         die 1 "the server jars could not be had" \
           "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" \
           "no connection: check the network, or set https_proxy; otherwise mend what the log says;
-       then again: make setup$(of_stack)"
+       then again: make setup$STACK_KNOBS"
       }
     jars_are_right "$new" || {
       rm -rf "$run_dir/ivy"
       die 1 "a server jar is not the one that conf/jars.lock names" \
         "a broken download, or another file under the same name" \
-        "try again: make setup$(of_stack) (and tell the maintainers if it stays so)"
+        "try again: make setup$STACK_KNOBS (and tell the maintainers if it stays so)"
     }
     # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
     # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)
-    [ ! -d conf/classes ] || python3 - "$new"/hdfs/*.jar << 'PYTHON'
+    [ "$option" = --image ] || python3 - "$new"/hdfs/*.jar << 'PYTHON'
 import os, sys, zipfile
 name = sys.argv[1]
 with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored:
@@ -281,8 +274,7 @@ archives_fit() {
   now=$archives_for$'\n'$(cd "$1" && wc -c ./*.jsa 2> /dev/null) || true
   [ "$now" = "$(cat "$1/archives" 2> /dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
 }
-# (The image is set up from fewer files.)
-if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then
+if [ "$option" != --image ] && ! archives_fit "$run_dir/jars"; then
   [ ! -f "$run_dir/jars/archives" ] || rm -f "$run_dir"/jars/*.jsa "$run_dir/jars/archives"
   if [ "$run_dir" != "$PWD/.run" ] && [ -d .run/jars ]; then
     # The jars are hard links to those of .run, so its archives are valid for them too.
@@ -291,7 +283,7 @@ if [ -d conf/classes ] && ! archives_fit "$run_dir/jars"; then
   else
     mkdir -p "$run_dir/logs"
     STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
-      ARCHIVES_FOR=$archives_for nohup nice scripts/lib/env.sh python scripts/lib/archives.py \
+      ARCHIVES_FOR=$archives_for nohup nice scripts/env.sh python -m pipeline.stack.class_archives \
       > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
   fi
 fi

@@ -1,67 +1,45 @@
 """Show which servers run, with address and log, and how far each feed is landed.
 
 Run by: make status
-    scripts/lib/env.sh python scripts/status.py
+    scripts/env.sh python scripts/status.py
 """
 
 import datetime
-import os
 import textwrap
 
-import config
-import errors
-import feed_state
-import knobs
-import probes
-import servers
-import topics
-from printable import printable
+from pipeline import errors, script
+from pipeline.kafka import topics
+from pipeline.monitoring import feed_state
+from pipeline.serving import service
+from pipeline.settings import Settings
+from pipeline.stack import probes, servers
+from pipeline.text import printable
 
 
-def print_servers():
-    """Prints a line for each server of this stack; the one of make serve only when it runs."""
-    print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
-    total = 0
-    for service in servers.startable():
-        process, memory = service.process(), 0
-        if process:
-            whole = [process, *process.children(recursive=True)]
-            memory = sum(each.memory_info().rss for each in whole)
-        elif service.name == "serve":
-            continue
-        total += memory
-        print(
-            f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} "
-            f"{memory // 2**20:>5} MB  {knobs.relative(service.log)}"
-        )
-    print(f"{'together':<45} {total // 2**20:>5} MB")
-
-
-def main():
-    if config.STACK == "local":
-        print_servers()
-        if not all(service.process() for service in servers.services()):
-            print(f"\nnot all of it runs; to start it: make up{knobs.of_stack()}")
+def main(settings: Settings) -> None:
+    if settings.stack == "local":
+        servers.print_table(service.startable(settings))
+        if not all(server.process() for server in servers.services(settings)):
+            print(f"\nnot all of it runs; to start it: {settings.make('up')}")
             return
     else:
-        if not os.environ.get("PIPELINE_INSTALLED"):
-            knobs.print_knobs()
-        for name, address, found in probes.probe_all():
-            print(f"  {name:<9} {address:<48} answers{found}", flush=True)
-        if servers.spark_server().process():
-            print_servers()
-    print(
-        f"\n{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}"
-    )
-    for topic in topics.names():
+        if not settings.installed:
+            settings.print()
+        for answer in probes.probe_all(settings):
+            print(answer, flush=True)
+        if service.query_server(settings).process():
+            servers.print_table(service.startable(settings))
+    print()
+    print(f"{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}")
+    for topic in topics.names(settings):
         try:
-            print_feed(feed_state.read(topic, {}))
+            print_feed(feed_state.read(settings.feed(topic), {}))
         except Exception as error:  # one damaged feed must not hide the others
-            errors.log_trace()
+            script.log_trace()
             print(f"{topic:<24} not known: {printable(errors.cause(error))}")
 
 
-def print_feed(feed):
+def print_feed(feed: feed_state.FeedState) -> None:
     """Prints a line for each partition, and what is landed with which verdict."""
     for partition, end in feed.ends.items():
         offset = feed.landed.get(partition, 0)
@@ -80,4 +58,4 @@ def print_feed(feed):
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

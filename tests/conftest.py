@@ -1,6 +1,7 @@
 """Fixtures for all tests: a real stack in a run folder of its own, synthetic data, the real file.
 
-No test changes the feed of the fixture `synthetic`, so tests run in any order, each also alone.
+Tests in unit/ need no server. No test changes the feed of the fixture `synthetic`, so tests run in
+any order, each also alone.
 """
 
 import hashlib
@@ -8,16 +9,13 @@ import json
 import os
 import pathlib
 import random
-import sys
 
 import pytest
 
-pytest.register_assert_rewrite("stacks", "judging", "corpus_landing")
+pytest.register_assert_rewrite("stacks", "judging", "oracle", "corpus_landing")
 
+from pipeline import settings  # noqa: E402
 from stacks import KNOWN_SHA256, MESSAGES, ROOT, started  # noqa: E402
-
-# Before the test modules import product modules.
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "scripts/report"), str(ROOT / "scripts/lib")]
 
 
 def pytest_addoption(parser):
@@ -29,23 +27,20 @@ def pytest_collection_modifyitems(items):
 
     Faults and containers keep their order.
     """
-    files = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    if all(path.parent == ROOT / "tests" for path in files):
-        rng = random.Random(int(os.environ["SEED"]))
-        for tests in files.values():
-            rng.shuffle(tests)
-        items[:] = [test for tests in rng.sample([*files.values()], len(files)) for test in tests]
+    if {item.path.parent.name for item in items} <= {"unit", "stack"}:
+        rng = random.Random(settings.load().seed)
+        place = {path: rng.random() for path in dict.fromkeys(item.path for item in items)}
+        items.sort(key=lambda item: (place[item.path], rng.random()))
 
 
 @pytest.fixture(scope="session")
 def stack(request):
-    """The local stack of these tests: in .run-tests, .run-faults, .run-docker or .run-cluster.
+    """The local stack of these tests: in .run-stack, .run-faults, .run-docker or .run-cluster.
 
     Each suite has its own, because several may run at the same time.
     """
-    with started(f".run-{request.session.items[0].path.parent.name}") as stack:
+    (suite,) = {item.path.parent.name for item in request.session.items} - {"unit"}
+    with started(f".run-{suite}") as stack:
         yield stack
 
 
@@ -67,7 +62,7 @@ def synthetic(stack, tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_file():
     """The path of the assignment's file; skips the test when it is not there."""
-    path = pathlib.Path(os.environ["DATA"])
+    path = ROOT / settings.load().data
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != KNOWN_SHA256:
         if os.environ.get("REAL_DATA") == "required":
             pytest.fail(f"{path} is not the real file")

@@ -1,5 +1,6 @@
 """One landing of the corpus of bad input, which several test modules share."""
 
+import ipaddress
 import socket
 import subprocess
 import time
@@ -30,6 +31,11 @@ def listening(processes):
         except psutil.NoSuchProcess:
             pass
     return found
+
+
+def is_this_machine(address):
+    address = ipaddress.ip_address(address)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def land_corpus(stack, log):

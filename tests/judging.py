@@ -1,14 +1,12 @@
 """Runs landing's pure functions on a batch of messages, without Spark and HDFS."""
 
 import datetime
-import types
 
 import pyarrow as pa
 
-import batch
-import message
-import rows
-import table_files
+from pipeline.landing import batch, worker
+from pipeline.message.columns import SCHEMAS
+from pipeline.message.declaration import TABLES
 
 UTC = datetime.timezone.utc
 
@@ -39,14 +37,14 @@ def judge(values, earlier=None):
         (partition, offset, at(second), None, value) for partition, offset, second, value in records
     ]
     columns = [
-        pa.array(column, rows.SCHEMAS["messages"].field(name).type)
+        pa.array(column, SCHEMAS["messages"].field(name).type)
         for name, column in zip(batch.RECORD, zip(*cells, strict=True), strict=True)
     ]
-    written = types.SimpleNamespace(files={table: Kept() for table in message.TABLES})
+    written = {table: Kept() for table in TABLES}
     frame = pa.RecordBatch.from_arrays(columns, batch.RECORD)
-    judged = table_files.write_records(frame, written, table_files.Repeats({}), {})
+    judged = worker.write_records(frame, written, worker.Repeats({}), {})
     verdicts = zip(*batch.resolve(judged, earlier or {}), strict=True)
-    return written.files, {record[:2]: its for record, its in zip(records, verdicts, strict=True)}
+    return written, {record[:2]: its for record, its in zip(records, verdicts, strict=True)}
 
 
 def ledger(values, earlier=None):

@@ -51,6 +51,41 @@ def truth_rows(line, **changed):
     return attempt, questions, options
 
 
+def tables_of(lines):
+    """Turns all lines of synthetic.py's truth into {table: rows}, published to one partition.
+
+    Without content_hash, and in messages without value and kafka_timestamp.
+    """
+    tables, first = {"messages": [], "attempts": [], "questions": [], "options": []}, {}
+    for offset, line in enumerate(lines):
+        keen_id, place = line["keen_id"], {"kafka_partition": 0, "kafka_offset": offset}
+        if keen_id in first:
+            status, reason = "duplicate", f"duplicate_of: 0-{first[keen_id]}"
+        else:
+            status, reason = "accepted", None
+        first.setdefault(keen_id, offset)
+        sent = {"key": keen_id.encode(), "keen_id": keen_id}
+        tables["messages"].append({**place, **sent, "status": status, "reason": reason})
+        if status == "accepted":
+            attempt, its_questions, its_options = truth_rows(line)
+            tables["attempts"].append(attempt | place)
+            tables["questions"] += its_questions
+            tables["options"] += its_options
+    return tables
+
+
+def check_tables(landed, lines):
+    """Asserts that {table: landed rows} hold the truth row by row; returns the truth's tables."""
+    tables = tables_of(lines)
+    found = without(landed["attempts"], "content_hash")
+    assert by(found, "keen_id") == by(tables["attempts"], "keen_id")
+    assert by(landed["questions"], *QUESTION_KEY) == by(tables["questions"], *QUESTION_KEY)
+    assert by(landed["options"], *OPTION_KEY) == by(tables["options"], *OPTION_KEY)
+    ledger = without(landed["messages"], "value", "kafka_timestamp", "content_hash")
+    assert by(ledger, "kafka_offset") == tables["messages"]
+    return tables
+
+
 def verdicts(records):
     """Judges records (partition, offset, value), given in the order of acceptance.
 

@@ -10,9 +10,9 @@ import statistics
 
 import pytest
 
+import page
 from oracle import moment
-from report import page
-from stacks import ROOT
+from pipeline.settings import ROOT
 
 PAGE = (ROOT / "annotations.md").read_text()
 BLOCKS = page.shown(PAGE)

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import itertools
 import os
-import pathlib
 import re
 import shutil
 import socket
@@ -14,17 +13,17 @@ import time
 import deltalake
 import pexpect
 
-from bench_stack import free_ports
+from pipeline import settings
+from pipeline.settings import ROOT
+from pipeline.stack.ports import free_ports
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 TABLES = ("messages", "attempts", "questions", "options")
 LIMIT_S = 240  # for what a test waits for
 MESSAGES = 700  # in the file of the fixture `synthetic`
 KNOWN_SHA256 = "1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229"
-KNOBS = re.search(r"^KNOBS := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 SET_BY_MAKE = {
-    *KNOBS,
-    *("KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV", "OWN_ENVIRONMENT"),
+    *settings.declared(),
+    *("KNOB_ORIGINS", "MAKEFLAGS", "MAKELEVEL", "PIPELINE_ENV"),
     *("USER_HOME", "JAVA_HOME", "PYTHONPATH", "PYTHONSTARTUP"),
 }
 
@@ -182,10 +181,10 @@ class Stack:
 
 def from_a_copy(stack, root):
     """The same stack, used from a copy of the project in the new folder `root`."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
-    ).stdout.split("\0")[:-1]
-    for path in tracked:
+    # The files as they are here, those that no commit has yet included.
+    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(list_files, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for path in (each for each in found.split("\0")[:-1] if (ROOT / each).is_file()):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, root / path)
     (root / ".venv").symlink_to(ROOT / ".venv")

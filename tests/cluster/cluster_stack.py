@@ -9,7 +9,7 @@ import sys
 
 import duckdb
 
-from bench_stack import free_ports
+from pipeline.stack.ports import free_ports
 from stacks import ROOT, TABLES, Stack, clean_environment
 
 PROGRAMS = {
@@ -20,12 +20,13 @@ PROGRAMS = {
 CLIENT = """
 import json, os, ssl, sys
 import deltalake, hdfs_native
-sys.path.insert(0, "scripts/lib")
-import config, kafka_client, topics
+from pipeline import settings
+from pipeline.kafka import security, topics
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import (ACL, ACLOperation, ACLPermissionType, ConfigResource, ConfigResourceType,
     NewTopic, ResourcePattern, ResourceType)
-hdfs = hdfs_native.Client(config.HDFS)
+settings = settings.load()
+hdfs = hdfs_native.Client(settings.hdfs)
 said = []
 for statement in json.load(sys.stdin):
     try:
@@ -51,7 +52,7 @@ class Cluster(Stack):
     def servers(self, what):
         """Starts ("up") or stops ("down") the servers."""
         done = subprocess.run(
-            [ROOT / "scripts/lib/env.sh", "python", "tests/cluster/secured.py", what],
+            [ROOT / "scripts/env.sh", "python", "tests/cluster/secured.py", what],
             cwd=ROOT,
             env=clean_environment() | self.knobs,
             text=True,
@@ -77,7 +78,7 @@ class Cluster(Stack):
             "CLIENT_CONF": str(self.folder / "clients" / account),
         }
         return subprocess.run(
-            [ROOT / "scripts/lib/env.sh", *command],
+            [ROOT / "scripts/env.sh", *command],
             cwd=ROOT,
             env=clean_environment() | knobs | environment,
             input=text,

@@ -1,10 +1,10 @@
 """Fixtures: the secured cluster, and two customers on it whose files are published and landed."""
 
-import os
-import pathlib
-
 import pytest
+
 from cluster_stack import secured
+from pipeline import settings
+from pipeline.settings import ROOT
 
 WILEY = "synthetic_wiley"
 
@@ -21,7 +21,7 @@ def pearson(cluster, stack, tmp_path_factory):
 
     It is the real file where there is one.
     """
-    file, feed = pathlib.Path(os.environ["DATA"]), "pearson"
+    file, feed = ROOT / settings.load().data, "pearson"
     if not file.exists():
         file, feed = tmp_path_factory.mktemp("data") / "pearson.json", "synthetic_pearson"
         stack.make("data", SYNTHETIC=3000, DATA=file)

@@ -1,7 +1,7 @@
 """A secured cluster on loopback, of real servers: Kerberos, HDFS, YARN and Kafka with TLS and ACLs.
 
 `make test-cluster` starts and stops it; by hand (RUN_DIR, KAFKA and HDFS say where):
-    scripts/lib/env.sh python tests/cluster/secured.py up | down
+    scripts/env.sh python tests/cluster/secured.py up | down
 
 It needs no root. Each server is one of servers.py's services: same start, probe, log and pid file.
 Kafka uses the port of KAFKA and those after it, all others use the port of HDFS and those after it.
@@ -19,16 +19,15 @@ import pathlib
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
-
 import pyspark
 
-import down
-import errors
-import storage
-import up
-from servers import Service
+from pipeline import script, settings
+from pipeline.errors import Failure
+from pipeline.settings import Settings
+from pipeline.stack import servers, storage
+from pipeline.stack.servers import Service
 
+SETTINGS = settings.load()
 REALM = "PIPELINE.TEST"
 SPARK_JARS = pathlib.Path(pyspark.__file__).with_name("jars")
 CONF = pathlib.Path(__file__).with_name("conf")
@@ -48,12 +47,12 @@ KAFKA_LOGINS = ("operator", "pipeline")  # those of publishers are made by make 
 
 
 def folder(*parts: str) -> pathlib.Path:
-    return storage.run_dir("cluster", *parts)
+    return SETTINGS.in_run_dir("cluster", *parts)
 
 
 def ports() -> dict[str, int]:
     """{name in the templates: port}"""
-    kafka, hdfs = int(os.environ["KAFKA_PORT"]), int(os.environ["HDFS_PORT"])
+    kafka, hdfs = SETTINGS.ports.kafka, SETTINGS.ports.namenode
     names = (
         "NAMENODE_PORT NAMENODE_HTTPS_PORT DATANODE_PORT DATANODE_HTTPS_PORT DATANODE_IPC_PORT "
         "SCHEDULER_PORT TRACKER_PORT RESOURCEMANAGER_PORT "
@@ -72,7 +71,7 @@ def render(name: str, target: pathlib.Path, **more: object) -> None:
     values = ports() | {
         "REALM": REALM,
         "FOLDER": folder(),
-        "HDFS": os.environ["HDFS"],
+        "HDFS": SETTINGS.hdfs,
         "GROUPS": ";".join(f"{user}={','.join(groups)}" for user, groups in GROUPS.items()),
         **more,
     }
@@ -88,9 +87,7 @@ def run(*command: object, **more: object) -> str:
         [*map(str, command)], text=True, capture_output=True, stdin=subprocess.DEVNULL, **more
     )
     if done.returncode:
-        raise errors.Failure(
-            f"{command[0]} failed", done.stderr or done.stdout, "mend what it says"
-        )
+        raise Failure(f"{command[0]} failed", done.stderr or done.stdout, "mend what it says")
     return done.stdout
 
 
@@ -154,7 +151,7 @@ def make_configuration() -> None:
     render("krb5.conf", folder("krb5.conf"))
     render("kdc.conf", folder("kdc.conf"))
     # As in the plain stack; but who was refused what is noted.
-    plain = storage.run_dir("conf", "kafka", "log4j2.properties").read_text()
+    plain = (SETTINGS.conf_dir / "kafka/log4j2.properties").read_text()
     audit = "logger.audit.level = info\nlogger.acl.name = kafka.authorizer.logger\n"
     folder("log4j2.properties").write_text(plain.replace("logger.audit.level = off\n", audit))
     for number in ("", "2"):
@@ -222,11 +219,13 @@ class ClusterService(Service):
         text = [*map(str, command)]
         conf = "hadoop2" if name.endswith("2") else "hadoop"
         # java-tool puts it on the class path, so what YARN needs besides can stand in it, too.
-        settings = ["env", f"HADOOP_CONF_DIR={folder(conf)}:{yarn_jars()}"]
+        environment = ["env", f"HADOOP_CONF_DIR={folder(conf)}:{yarn_jars()}"]
         address = f"127.0.0.1:{next(iter(own))}"
         options = jvm_options(heap_mb)
-        super().__init__(name, address, own, settings + text, options, lambda: None)
-        self.main_class = text[2]
+        super().__init__(
+            *(SETTINGS, name, address, own, environment + text, text[2], options),
+            probe=lambda _: None,
+        )
 
     def prepare(self) -> None:
         """Formats the storage of the NameNode, and of a broker with the first logins in it."""
@@ -279,20 +278,19 @@ def services() -> list[Service]:
     ]
 
 
-def main(what: str) -> None:
+def main(_: Settings) -> None:
     os.environ["KRB5_CONFIG"] = str(folder("krb5.conf"))
     os.environ["KRB5_KDC_PROFILE"] = str(folder("kdc.conf"))
-    if what == "down":
-        down.stop(services())
+    if sys.argv[1] == "down":
+        servers.stop(services(), SETTINGS)
         return
     make_configuration()
     make_realm()
     make_certificates()
     make_clients()
     password("kafka-cluster")  # before both brokers want it at once
-    up.start(services())
+    servers.start(services(), SETTINGS)
 
 
 if __name__ == "__main__":
-    with errors.report_failures():
-        main(sys.argv[1])
+    script.run(main)

@@ -11,18 +11,18 @@ from reader import connect
 from stacks import ROOT
 
 # {act: (statement in Python, what the error says)}. {own}, {other}: feeds of two customers.
-PRODUCER = "KafkaProducer(bootstrap_servers=config.KAFKA, **kafka_client.for_python())"
-CONSUMER = "KafkaConsumer(bootstrap_servers=config.KAFKA, **kafka_client.for_python())"
+PRODUCER = "KafkaProducer(bootstrap_servers=settings.kafka, **security.for_python(settings))"
+CONSUMER = "KafkaConsumer(bootstrap_servers=settings.kafka, **security.for_python(settings))"
 READ = (
     "(lambda c: (c.assign([TopicPartition('{topic}', 0)]), c.seek_to_beginning(), "
     "c.poll(10000)))(" + CONSUMER + ")"
 )
 ACL_OF_ITS_OWN = (
-    "topics.admin().create_acls([ACL('User:{own}_publisher', '*', ACLOperation.READ, "
+    "topics.admin(settings).create_acls([ACL('User:{own}_publisher', '*', ACLOperation.READ, "
     "ACLPermissionType.ALLOW, ResourcePattern(ResourceType.TOPIC, '{own}'))])['failed']"
 )
 KEPT_SHORTER = (
-    "topics.admin().alter_configs([ConfigResource(ConfigResourceType.TOPIC, '{own}', "
+    "topics.admin(settings).alter_configs([ConfigResource(ConfigResourceType.TOPIC, '{own}', "
     "{{'retention.ms': '1'}})])"
 )
 BY_PUBLISHER = {
@@ -32,9 +32,9 @@ BY_PUBLISHER = {
     ),
     "read one's own topic": (READ.replace("{topic}", "{own}"), "TopicAuthorizationFailed"),
     "alter a topic": (KEPT_SHORTER, "AuthorizationFailed"),
-    "delete a topic": ("topics.admin().delete_topics(['{own}'])", "AuthorizationFailed"),
+    "delete a topic": ("topics.admin(settings).delete_topics(['{own}'])", "AuthorizationFailed"),
     "create a topic": (
-        "topics.admin().create_topics([NewTopic('mine', 1, 2)])",
+        "topics.admin(settings).create_topics([NewTopic('mine', 1, 2)])",
         "AuthorizationFailed",
     ),
     "give oneself rights": (ACL_OF_ITS_OWN, "AuthorizationFailed"),
@@ -42,7 +42,7 @@ BY_PUBLISHER = {
 }
 BY_READER = {
     "read another's table with deltalake": (
-        "deltalake.DeltaTable(config.HDFS + '/warehouse/{other}/attempts').count()",
+        "deltalake.DeltaTable(settings.hdfs + '/warehouse/{other}/attempts').count()",
         "Permission denied|AccessControl",
     ),
     "read another's ledger": (
@@ -72,13 +72,13 @@ BY_READER = {
         "superuser|Permission denied",
     ),
     "delete rows with deltalake": (
-        "deltalake.DeltaTable(config.HDFS + '/warehouse/{own}/attempts').delete()",
+        "deltalake.DeltaTable(settings.hdfs + '/warehouse/{own}/attempts').delete()",
         "Permission denied|AccessControl",
     ),
 }
 BY_PIPELINE = {
     "publish": (PRODUCER + ".send('{own}', b'x').get(20)", "AuthorizationFailed"),
-    "delete a topic": ("topics.admin().delete_topics(['{own}'])", "AuthorizationFailed"),
+    "delete a topic": ("topics.admin(settings).delete_topics(['{own}'])", "AuthorizationFailed"),
     "change an owner": ("hdfs.set_owner('/user', owner='pipeline')", "superuser|Permission denied"),
 }
 
@@ -108,9 +108,9 @@ def test_forbidden_acts(cluster, feeds, account, acts):
 
 
 def test_accounts_see_their_own_names_only(cluster, feeds):
-    (seen,) = cluster.python(f"{feeds['own']}_publisher", "topics.names()")
+    (seen,) = cluster.python(f"{feeds['own']}_publisher", "topics.names(settings)")
     assert seen == ["done", repr([feeds["own"]])]
-    rows = "deltalake.DeltaTable(config.HDFS + '/warehouse/{}/attempts').count() > 0"
+    rows = "deltalake.DeltaTable(settings.hdfs + '/warehouse/{}/attempts').count() > 0"
     for reader, feed in (("alice", feeds["own"]), ("bob", feeds["other"])):
         assert cluster.python(reader, rows.format(feed)) == [["done", "True"]]
 
@@ -168,7 +168,7 @@ def test_the_query_server_reads_what_its_account_reads(cluster, feeds):
 
 def test_without_a_login_or_with_a_wrong_one(cluster, feeds, tmp_path):
     publisher = f"{feeds['own']}_publisher"
-    client = "KafkaAdminClient(bootstrap_servers=config.KAFKA, bootstrap_timeout_ms=8000, {})"
+    client = "KafkaAdminClient(bootstrap_servers=settings.kafka, bootstrap_timeout_ms=8000, {})"
     names = f"{client}.list_topics()"
     ca = f"ssl_cafile={str(cluster.folder / 'tls/ca.pem')!r}"
     login = "sasl_mechanism='SCRAM-SHA-512', sasl_plain_username={!r}, sasl_plain_password='x'"
@@ -182,10 +182,10 @@ def test_without_a_login_or_with_a_wrong_one(cluster, feeds, tmp_path):
     )
     assert [done for done, _ in outcomes] == ["refused"] * 5, outcomes
     nobody = {"KRB5CCNAME": str(tmp_path / "none"), "HADOOP_USER_NAME": "pipeline"}
-    settings = (cluster.folder / "clients/bob/core-site.xml").read_text()
+    core_site = (cluster.folder / "clients/bob/core-site.xml").read_text()
     plain = tmp_path / "plain"
     plain.mkdir(mode=0o700)
-    (plain / "core-site.xml").write_text(settings.replace(">kerberos<", ">simple<"))
+    (plain / "core-site.xml").write_text(core_site.replace(">kerberos<", ">simple<"))
     for folder in (plain, cluster.folder / "clients/bob"):
         without_keytab = tmp_path / folder.name / "conf"
         without_keytab.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -240,11 +240,11 @@ def test_secrets_are_in_private_files_only(cluster, feeds):
 
 def test_a_customer_taken_away(cluster, wiley):
     publisher = f"{wiley}_publisher"
-    assert cluster.python(publisher, "topics.names()")[0][0] == "done"
+    assert cluster.python(publisher, "topics.names(settings)")[0][0] == "done"
     said = cluster.make("customer", account="operator", NAME=wiley, REMOVE=1)
     assert "still there" in said
-    assert cluster.python(publisher, "topics.names()")[0][0] == "refused"
-    count = f"deltalake.DeltaTable(config.HDFS + '/warehouse/{wiley}/attempts').count()"
+    assert cluster.python(publisher, "topics.names(settings)")[0][0] == "refused"
+    count = f"deltalake.DeltaTable(settings.hdfs + '/warehouse/{wiley}/attempts').count()"
     assert cluster.python("bob", count)[0][0] == "refused"
     assert cluster.python("pipeline", count)[0][0] == "done"
     cluster.customer(wiley)  # and given back

@@ -64,7 +64,7 @@ def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path)
         assert "nothing is lost and nothing is doubled" in output(said), output(said)
         cluster.make("land", TOPIC=FEED)
     assert "DIFFERS" not in cluster.make("verify", TOPIC=FEED, DATA=file)
-    count = f"deltalake.DeltaTable(config.HDFS + '/warehouse/{FEED}/messages').count()"
+    count = f"deltalake.DeltaTable(settings.hdfs + '/warehouse/{FEED}/messages').count()"
     assert cluster.python("pipeline", count) == [["done", str(MANY)]]
 
 

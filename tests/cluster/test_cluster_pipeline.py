@@ -4,7 +4,6 @@ import re
 import shutil
 
 from cluster_stack import differences, exported
-
 from stacks import TABLES, answers, from_a_copy
 
 
@@ -47,7 +46,7 @@ def test_a_restored_feed_is_private_until_the_operator_lets_its_readers_in(
     cluster, pearson, tmp_path
 ):
     feed = f"/warehouse/{pearson}"
-    count = f"deltalake.DeltaTable(config.HDFS + '{feed}/attempts').count()"
+    count = f"deltalake.DeltaTable(settings.hdfs + '{feed}/attempts').count()"
     before = cluster.python("alice", count)
     assert before[0][0] == "done" and cluster.python("bob", count)[0][0] == "refused"
     backup = tmp_path / "feed.tar"

@@ -7,7 +7,7 @@ import time
 import deltalake
 import duckdb
 
-from bench_stack import free_ports
+from pipeline.stack.ports import free_ports
 from stacks import ROOT, Stack, clean_environment
 
 IMAGE = "tracking-user-activity"

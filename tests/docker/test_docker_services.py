@@ -102,7 +102,7 @@ listener.name.inside.plain.sasl.jaas.config={login} user_alice="{secret}";
             *f"--network {network} --network-alias sealed --workdir /opt/pipeline".split(),
             *("--volume", f"{broker / 'server.properties'}:{conf}:ro"),
             *(word for item in settings.items() for word in ("--env", "=".join(item))),
-            *(IMAGE, "python", "scripts/lib/servers.py", "kafka"),
+            *(IMAGE, "python", "-m", "pipeline.stack.servers", "kafka"),
         )
         try:
             docker.make("data", SYNTHETIC=300, SEED=4, DATA="data/test-sealed.json")

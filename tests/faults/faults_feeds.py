@@ -4,7 +4,6 @@ import collections
 import contextlib
 import itertools
 import json
-import os
 import pathlib
 import random
 import re
@@ -14,8 +13,9 @@ import time
 from kafka import KafkaConsumer, TopicPartition
 
 from oracle import RESULT, by, truth_rows, verdicts, without
+from pipeline import settings
 
-SEED = int(os.environ["SEED"])
+SEED = settings.load().seed
 LIMIT_S = 480  # for one landing, on a busy machine
 FRESH = 30  # new messages published before each kill
 TABLES = ["options", "questions", "attempts", "messages"]  # in the order of a batch's commits

@@ -1,5 +1,6 @@
 """Landings that are watched from outside, and killed when they reach a given step."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -14,6 +15,8 @@ from faults_feeds import LIMIT_S, TABLES, say
 from stacks import ROOT
 
 TRIES = 5  # a kill that came too late is repeated
+# {step: the folder in which it becomes visible}; other steps are a table's commit, or its files.
+SHOWN_BY = {"planned": "_checkpoint/offsets", "checkpoint": "_checkpoint/commits"}
 NUMBERS = itertools.count()
 
 
@@ -69,19 +72,7 @@ class Landing:
                 return False
             if step == "tables" and self.listing("questions/_delta_log"):
                 return True
-            for process in psutil.Process(self.process.pid).children(recursive=True):
-                try:
-                    # The shell that becomes the JVM and Spark's launcher mention SparkSubmit too.
-                    if (
-                        process.name() == "java"
-                        and "org.apache.spark.deploy.SparkSubmit" in process.cmdline()
-                        and "org.apache.spark.launcher.Main" not in process.cmdline()
-                    ):
-                        self.python = process.parent()
-                        self.jvm = process
-                        self.feed.jvms.append(process)
-                except psutil.NoSuchProcess:
-                    pass
+            self.find_jvm()
             time.sleep(0.2)
         if step == "tables":
             return True
@@ -90,12 +81,7 @@ class Landing:
             while time.monotonic() < pause and self.alive(limit):
                 time.sleep(0.01)
             return self.process.poll() is None
-        if step in ("planned", "checkpoint"):
-            path = "_checkpoint/offsets" if step == "planned" else "_checkpoint/commits"
-        elif step.endswith(" begun"):
-            path = step.removesuffix(" begun")
-        else:
-            path = f"{step}/_delta_log"
+        path = SHOWN_BY.get(step, f"{step}/_delta_log").removesuffix(" begun/_delta_log")
         # The first commit of a table creates it and belongs to no batch.
         creation = f"/{0:020}.json"
         while all(each.endswith(creation) for each in self.listing(path) - self.before[path]):
@@ -103,6 +89,20 @@ class Landing:
                 return False
             time.sleep(0.03)
         return self.process.poll() is None
+
+    def find_jvm(self):
+        """Finds Spark's JVM and the Python that has started it, once there is one."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                # The shell that becomes the JVM and Spark's launcher mention SparkSubmit too.
+                if (
+                    process.name() == "java"
+                    and "org.apache.spark.deploy.SparkSubmit" in process.cmdline()
+                    and "org.apache.spark.launcher.Main" not in process.cmdline()
+                ):
+                    self.python = process.parent()
+                    self.jvm = process
+                    self.feed.jvms.append(process)
 
     def alive(self, limit):
         """Whether it still runs; asserts that the time limit has not passed."""

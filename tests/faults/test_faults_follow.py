@@ -1,7 +1,7 @@
 """Soak: make follow lands what is published without a pause; nothing is lost or doubled.
 
 Run by: make test-faults (one minute); for an hour:
-    scripts/lib/env.sh scripts/test.sh --capture=no tests/faults/test_faults_follow.py --soak 60
+    scripts/env.sh scripts/test.sh --capture=no tests/faults/test_faults_follow.py --soak 60
 """
 
 import os

@@ -27,8 +27,9 @@ from faults_feeds import (
 )
 from faults_landings import TRIES, Landing
 from faults_reader import Reader
+from pipeline import settings
 
-KILLS = int(os.environ["KILLS"])
+KILLS = settings.load().kills
 DRIVER_STEPS = [
     "session",
     "planned",
@@ -157,99 +158,119 @@ def living_kcats(publishing):
     return found
 
 
-@pytest.mark.timeout(600 + 120 * KILLS)
-def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path):
-    rng = random.Random(SEED)
-    begin = time.monotonic()
-    say(f"\n{KILLS} kills, SEED={SEED}")
-    # Every kind in a seeded order, repeated until there are enough; landings twice as often.
-    plan = [("tables", "driver")] * 2  # the first kill of each feed
-    while len(plan) < KILLS:
-        for kinds in (OF_LANDINGS, OF_SERVERS, OF_LANDINGS):
-            plan += rng.sample(kinds, len(kinds))
-    plan = plan[:KILLS]
-    lanes = []
-    for number, partitions in ((1, 1), (2, 3)):
-        seed = SEED * 10 + number
-        lines = synthetic_lines(stack, tmp_path, f"lane-{number}", seed, 5000)
-        topic = f"synthetic_lane_{number}"
-        lanes.append(Feed(stack, topic, partitions, lines, random.Random(seed)))
-    counted, missed, lock = collections.Counter(), collections.Counter(), threading.Lock()
+class Kills:
+    """The kills that are left to do, shared by two lanes, and those that were done."""
 
-    def run(feed, kind, act):
+    def __init__(self, lanes, tmp_path):
+        self.lanes, self.tmp_path = lanes, tmp_path
+        self.rng, self.begin, self.lock = random.Random(SEED), time.monotonic(), threading.Lock()
+        self.counted, self.missed = collections.Counter(), collections.Counter()
+        # Every kind in a seeded order, repeated until there are enough; landings twice as often.
+        self.plan = [("tables", "driver")] * 2  # the first kill of each feed
+        while len(self.plan) < KILLS:
+            for kinds in (OF_LANDINGS, OF_SERVERS, OF_LANDINGS):
+                self.plan += self.rng.sample(kinds, len(kinds))
+        self.plan = self.plan[:KILLS]
+
+    def take(self, number):
+        """Returns the next kill that this lane may make, or None."""
+        with self.lock:
+            kind = next((kind for kind in self.plan if number == 0 or kind not in OF_SERVERS), None)
+            if kind:
+                self.plan.remove(kind)
+            return kind
+
+    def lane(self, number):
+        """Makes kills of the plan until none is left."""
+        try:
+            while kind := self.take(number):
+                self.kill(self.lanes[number], kind)
+        except BaseException:
+            self.plan.clear()  # when one lane fails, the other ends too
+            raise
+
+    def kill(self, feed, kind):
+        """Makes one kill; repeats it while it meets nothing at work."""
         for _ in range(TRIES):
-            if act():
-                with lock:
-                    counted[kind] += 1
+            if self.try_to_kill(feed, kind):
+                with self.lock:
+                    self.counted[kind] += 1
                     say(
-                        f"  {sum(counted.values()):>4}  {time.monotonic() - begin:>6.0f} s  "
+                        f"  {sum(self.counted.values()):>4}  {self.seconds():>6.0f} s  "
                         f"{feed.topic}: {kind[1]} killed at {kind[0]}"
                     )
                 return
-            with lock:
-                missed[kind] += 1
+            with self.lock:
+                self.missed[kind] += 1
                 say(
-                    f"        {time.monotonic() - begin:>6.0f} s  {feed.topic}: {kind[1]} at "
+                    f"        {self.seconds():>6.0f} s  {feed.topic}: {kind[1]} at "
                     f"{kind[0]} met nothing at work any more, and does not count"
                 )
         raise AssertionError(f"{kind} was never at work")
 
-    def kill(feed, kind):
+    def try_to_kill(self, feed, kind):
         if kind[0] == "publishing":
-            run(feed, kind, lambda: kill_publishing(feed, kind[1], tmp_path))
-        elif kind[0] == "landing":
+            return kill_publishing(feed, kind[1], self.tmp_path)
+        if kind[0] == "landing":
             # Once a batch is read, it no longer needs the broker.
-            step = "planned" if kind[1] == "kafka" else rng.choice(DRIVER_STEPS[1:-1])
-            run(feed, kind, lambda: kill_servers(feed, kind[1], step))
-        else:
-            run(feed, kind, lambda: kill_driver(feed, *kind))
+            step = "planned" if kind[1] == "kafka" else self.rng.choice(DRIVER_STEPS[1:-1])
+            return kill_servers(feed, kind[1], step)
+        return kill_driver(feed, *kind)
 
-    def take(number):
-        """Returns the next kill that this lane may make, or None."""
-        with lock:
-            kind = next((kind for kind in plan if number == 0 or kind not in OF_SERVERS), None)
-            if kind:
-                plan.remove(kind)
-            return kind
+    def seconds(self):
+        return time.monotonic() - self.begin
 
-    def lane(number):
-        try:
-            while kind := take(number):
-                kill(lanes[number], kind)
-        except BaseException:
-            plan.clear()  # when one lane fails, the other ends too
-            raise
 
-    with Reader(stack, *(feed.topic for feed in lanes)) as reader:
+def new_lanes(stack, tmp_path):
+    """The feeds of two lanes, of one and of three partitions."""
+    for number, partitions in ((1, 1), (2, 3)):
+        seed = SEED * 10 + number
+        lines = synthetic_lines(stack, tmp_path, f"lane-{number}", seed, 5000)
+        topic = f"synthetic_lane_{number}"
+        yield Feed(stack, topic, partitions, lines, random.Random(seed))
+
+
+@pytest.mark.timeout(600 + 120 * KILLS)
+def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path):
+    say(f"\n{KILLS} kills, SEED={SEED}")
+    kills = Kills([*new_lanes(stack, tmp_path)], tmp_path)
+    with Reader(stack, *(feed.topic for feed in kills.lanes)) as reader:
         # Two lanes share the kill queue. Servers die at a given step of the first feed's landing
         # and at any step of the second feed's, which then repeats its own kill.
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            list(pool.map(lane, (0, 1)))
+            list(pool.map(kills.lane, (0, 1)))
         # The documented command, once; and the same messages without faults.
-        quiet = [Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), rng) for number in (1, 2)]
-        for feed, peace in zip(lanes, quiet, strict=True):
+        quiet = [
+            Feed(stack, f"synthetic_quiet_{number}", 1, iter(()), kills.rng) for number in (1, 2)
+        ]
+        for feed, peace in zip(kills.lanes, quiet, strict=True):
             peace.send(feed.sent)
+        feeds = [*kills.lanes, *quiet]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda feed: stack.make("land", TOPIC=feed.topic), [*lanes, *quiet]))
+            list(pool.map(lambda feed: stack.make("land", TOPIC=feed.topic), feeds))
     reader.check()
-    for feed, peace in zip(lanes, quiet, strict=True):
-        records, accepted = feed.check()
-        check_equal_to_quiet(feed, peace)
-        say(
-            f"  {feed.topic}: {len(feed.sent):,} messages sent, {records:,} records in the topic, "
-            f"{accepted:,} attempts: 0 lost, 0 doubled"
-        )
-        # Not psutil.wait_procs: it fails when a thread reuses the pid, as happens in long runs.
-        limit = time.monotonic() + 60
-        while living := [jvm for jvm in feed.jvms if jvm.is_running() and lives(jvm)]:
-            assert time.monotonic() < limit, f"a JVM outlived its landing: {living}"
-            time.sleep(0.5)
+    for feed, peace in zip(kills.lanes, quiet, strict=True):
+        check(feed, peace)
     say(
-        f"  {sum(counted.values())} kills in {time.monotonic() - begin:.0f} s "
-        f"({sum(missed.values())} more met nothing at work and do not count); "
+        f"  {sum(kills.counted.values())} kills in {kills.seconds():.0f} s "
+        f"({sum(kills.missed.values())} more met nothing at work and do not count); "
         f"{sum(reader.reads.values())} reads found every child, "
         f"{reader.unreadable} found the stack down or no tables yet"
     )
-    for kind, number in sorted(counted.items(), key=str):
+    for kind, number in sorted(kills.counted.items(), key=str):
         say(f"  {number:>4}  {kind[1]} at {kind[0]}")
-    assert sum(counted.values()) == KILLS
+
+
+def check(feed, peace):
+    """Asserts every promise about a feed that was landed under kills, and that no JVM is left."""
+    records, accepted = feed.check()
+    check_equal_to_quiet(feed, peace)
+    say(
+        f"  {feed.topic}: {len(feed.sent):,} messages sent, {records:,} records in the topic, "
+        f"{accepted:,} attempts: 0 lost, 0 doubled"
+    )
+    # Not psutil.wait_procs: it fails when a thread reuses the pid, as happens in long runs.
+    limit = time.monotonic() + 60
+    while living := [jvm for jvm in feed.jvms if jvm.is_running() and lives(jvm)]:
+        assert time.monotonic() < limit, f"a JVM outlived its landing: {living}"
+        time.sleep(0.5)

@@ -1,0 +1,76 @@
+"""What the server of make serve costs, and what it saves."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from measured import Results
+from stack import LAND, Side, Usage
+
+CLIENTS = 4
+REST_S = 330  # until the server has given back what queries left (Memory in serving/server.py)
+# All answers of all attempts at one exam, compared with each other.
+HEAVY = """
+import itertools, sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.remote(sys.argv[1]).create()
+spark.sql(f"USE {sys.argv[2]}")
+for _ in itertools.count():
+    spark.sql("SELECT count(*), avg(a.question_position) FROM options a JOIN options b "
+              "USING (base_exam_id) WHERE a.option_id < b.option_id").collect()
+    print(flush=True)
+"""
+
+
+def measure(side: Side, results: Results, topic: str, other: str, count: int) -> None:
+    """The first answers without and with the server, its memory, and a landing beside clients.
+
+    topic: a landed feed of `count` messages; other: a topic of as many, which is landed beside the
+    clients.
+    """
+    runs, note = results.settings.runs, results.note
+    print(f"\nmake serve: {runs} times each query, then {CLIENTS} clients", flush=True)
+    first = ["spark-sql", "-e", "SELECT count(*) FROM attempts"]
+    for _ in range(runs):
+        note("make sql: first answer, without a server", count, side.script(first, TOPIC=topic))
+    started = side.make("serve", TOPIC=topic)
+    server = psutil.Process(int((side.run_dir / "pids/serve").read_text().split()[0]))
+    for what in ["first"] * runs + ["again"] * runs:
+        note(f"make query with the server, {what}", count, side.make("query", TOPIC=topic))
+    for _ in range(runs):
+        note("make sql: first answer, with the server", count, side.script(first, TOPIC=topic))
+    time.sleep(REST_S)
+    rested = Usage(server.pid)
+    rested.sample()
+    note("make serve until it answers; its memory at rest", 0, started._replace(peak=rested.peak))
+    with clients(side, topic):
+        for _ in range(runs):
+            side.remove_feed(other)
+            note(f"make land beside {CLIENTS} busy clients", count, side.script(LAND, TOPIC=other))
+    processes = [server, *server.children(recursive=True)]
+    server.terminate()
+    psutil.wait_procs(processes, 60)
+
+
+@contextlib.contextmanager
+def clients(side: Side, topic: str) -> Iterator[None]:
+    """Keeps CLIENTS clients asking for as long as the block runs; none of them may fail."""
+    token = (side.run_dir / "connect.token").read_text().strip()
+    environment = side.environment() | {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
+    ask = [sys.executable, "-c", HEAVY, f"sc://localhost:{side.settings.ports.connect}", topic]
+    asking = [
+        subprocess.Popen(ask, env=environment, stdout=subprocess.PIPE) for _ in range(CLIENTS)
+    ]
+    try:
+        for client in asking:
+            assert client.stdout and client.stdout.readline(), "a client ended without an answer"
+        yield
+        assert all(client.poll() is None for client in asking), "a client ended with an error"
+    finally:
+        for client in asking:
+            client.terminate()
+            client.wait()

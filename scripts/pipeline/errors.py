@@ -1,0 +1,242 @@
+"""Actionable errors: what is wrong, why, and what to type next.
+
+A foreseeable fault is raised as a Failure. Faults of libraries and servers come as exceptions of
+their own; kind_of() is the one place that recognises them, by class where a library has classes,
+otherwise by the signs in its text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import shutil
+import typing
+
+if typing.TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+# A NameNode below this leaves its safe mode not by itself.
+SPACE_OF_A_NAMENODE = 100 * 2**20  # bytes
+# hdfs-native prints all fields of a DataNode, a thousand characters.
+DATANODE = (
+    r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+)'
+    r".*?num_blocks: \w+(?:\(\d+\))? \}"
+)
+
+
+class Failure(Exception):
+    """A foreseeable fault: what is wrong, why, and what to type next."""
+
+    exit_code = 1
+    retriable = False  # whether it may pass by itself
+
+    def __init__(self, what: str, why: str, then: str):
+        super().__init__(what)
+        self.what, self.why, self.then = what, why, then
+
+
+class UsageError(Failure):
+    """A knob or an argument that does not fit."""
+
+    exit_code = 2
+
+
+class Outage(Failure):
+    """A server does not answer, or a landing was interrupted."""
+
+    retriable = True
+
+
+# --- faults of libraries and servers --------------------------------------------------------------
+
+
+class Known(Failure):
+    """A kind of fault that comes as an exception of a library.
+
+    signs: a pattern of its text. then: what to type; {status} is make status for this stack,
+    {run_dir} the run folder.
+    """
+
+    signs = ""
+    then = ""
+
+
+class DiskFull(Known):
+    signs = (
+        "No space left|quota exceeded|could only be written to|NotEnoughReplicas|"
+        "low on available disk space|Resources are low"
+    )
+    then = "the disk is full, or nearly: free some space (df -h {run_dir} shows how much there is)"
+
+
+class Refused(Known):
+    """A server refuses this account."""
+
+
+class ClockSkew(Refused):
+    signs = "Clock skew too great"
+    then = (
+        "Kerberos refuses a clock that is more than five minutes off: set this machine's clock "
+        "(date; sudo timedatectl set-ntp true)"
+    )
+
+
+class NoTicket(Refused):
+    """No Kerberos ticket, or an expired one: GSSAPI's words, and Hadoop's."""
+
+    signs = (
+        "GSSAPI ?[Ee]rror|GSS initiate failed|Ticket expired|Client cannot authenticate via|"
+        "Failed to find any Kerberos"
+    )
+    then = (
+        "get a ticket: kinit; or name a keytab in spark-defaults.conf of CLIENT_CONF "
+        "(docs/customers.md), which gets one by itself; if klist shows one that is valid, set the "
+        "clock"
+    )
+
+
+class WrongLogin(Refused):
+    signs = "AuthenticationFailed"
+    then = (
+        "Kafka does not know this name with this password: put the right ones into "
+        "client.properties of CLIENT_CONF (docs/deployment.md)"
+    )
+
+
+class NoRight(Refused):
+    signs = "AuthorizationFailed|Permission ?[Dd]enied|AccessControlException"
+    then = (
+        "this account has no right to that: use the one that has it, or ask its owner for it "
+        "(STACK=cluster: docs/deployment.md says where accounts are named)"
+    )
+
+
+class ServerGone(Known):
+    retriable = True
+    signs = (
+        r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
+        "not find a leader|LEADER_NOT_AVAILABLE"
+    )
+    then = "check whether all servers run: {status}"
+
+
+class TimeTooLate(Known):
+    signs = "long overflow"
+    then = (
+        "the time of a record is after the year 294246 (its producer does not count "
+        "milliseconds): have the topic's records published again, to another topic"
+    )
+
+
+class NoJava(Known):
+    signs = "JAVA_GATEWAY_EXITED"
+    then = "Java says why: tail -n 60 {run_dir}/logs/spark.log; mend that, then again"
+
+
+class JvmEnded(Known):
+    """Spark's JVM has ended, whatever the library says about it."""
+
+    signs = "JVM ended"
+    then = (
+        "if it was out of memory: stop other programs "
+        "(Spark's driver needs 2 GB; free -m shows what is left)"
+    )
+
+    def __init__(self, exit_code: int):
+        what = f"Spark's JVM ended with {exit_code}: killed, or out of memory"
+        super().__init__(what, "", self.then)
+
+
+# In this order: a text may have signs of several.
+KINDS: tuple[type[Known], ...] = (
+    DiskFull, ClockSkew, NoTicket, WrongLogin, NoRight, ServerGone, TimeTooLate, NoJava, JvmEnded,
+)  # fmt: skip
+
+
+def kind_of_text(text: str, among: type[Known] = Known) -> type[Known] | None:
+    """The first of the KINDS whose signs are in the text."""
+    for kind in KINDS:
+        if issubclass(kind, among) and re.search(kind.signs, text):
+            return kind
+    return None
+
+
+def kind_of(error: BaseException) -> type[Failure] | None:
+    """Which kind of fault an exception is; None for an unknown one."""
+    if isinstance(error, Failure):
+        return type(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull
+    # The NameNode gives low space as the reason of its safe mode in a second line.
+    text = cause(error)
+    kind = kind_of_text(f"{text} {error}", DiskFull) or kind_of_text(text)
+    # Of kafka-python's errors, some carry nothing but their class.
+    if kind is None and getattr(error, "retriable", False):
+        return ServerGone
+    return kind
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a server does not answer, so that waiting for it may help."""
+    kind = kind_of(error)
+    return is_from_kafka(error) or (kind is not None and kind.retriable)
+
+
+def is_from_kafka(error: BaseException) -> bool:
+    """Whether kafka-python raised it. By name, so that scripts without Kafka do not import it."""
+    return any(each.__module__.startswith("kafka.") for each in type(error).__mro__)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether Kafka or HDFS refused something to this account."""
+    kind = kind_of(error)
+    return kind is not None and issubclass(kind, Refused)
+
+
+def cause(error: BaseException) -> str:
+    """The root cause in one line: the last Java cause, the end of a Python trace, or the error."""
+    text = str(error).strip().replace("\\n", "\n")  # hdfs-native passes Java's trace on as one line
+    text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own messages
+    text = re.sub(DATANODE, r"\1:\2", text)
+    # "Reason" is Spark's word for the cause of a failed batch.
+    causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
+        r"Reason: (.+)", text
+    )
+    # Java first tries to parse an error of Kerberos as a ticket, and reports that failure last.
+    causes = [each for each in causes if "Identifier doesn't match" not in each]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("at ")] or [""]
+    if "Generic" in lines[0]:  # delta-rs gives the details in the following lines
+        lines = [": ".join(lines[:3])]
+    if causes:
+        line = causes[-1]
+    elif "Traceback (most recent call last):" in text:
+        line = lines[-1]
+    elif isinstance(error, Failure):
+        line = error.what
+    else:
+        line = f"{type(error).__name__}: {lines[0]}"
+    return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
+
+
+def mend(error: BaseException, settings: Settings) -> str | None:
+    """What to type after an exception; None for an unknown kind of fault."""
+    kind = kind_of(error)
+    # Kafka's broker halts without giving a reason to its clients.
+    if kind is not None and kind.retriable and local_disk_is_full(settings):
+        kind = DiskFull
+    if isinstance(error, PermissionError) and error.filename and kind is not DiskFull:
+        return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if kind is None or not issubclass(kind, Known):
+        return None
+    return kind.then.format(status=settings.make("status"), run_dir=settings.in_run_dir())
+
+
+def local_disk_is_full(settings: Settings) -> bool:
+    """Whether the local servers have less space than a NameNode needs to leave its safe mode."""
+    if settings.stack == "local":
+        with contextlib.suppress(FileNotFoundError):  # they were never started
+            free = shutil.disk_usage(settings.in_run_dir("storage")).free
+            return free < SPACE_OF_A_NAMENODE
+    return False

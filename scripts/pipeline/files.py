@@ -1,0 +1,56 @@
+"""Files that are whole or absent, and locks between processes."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def replacing(
+    path: str | os.PathLike[str], mode: str = "w", permission: int = 0o666
+) -> Iterator[IO[Any]]:
+    """Opens a new file that gets the name `path` when the block ends; after an error it is deleted.
+
+    Creates the folder where it is missing. Several processes may write the same path.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, permission)
+
+    try:
+        with open(new, mode, encoding=None if "b" in mode else "utf-8", opener=opener) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def replace(path: str | os.PathLike[str], text: str, permission: int = 0o666) -> None:
+    """Writes the whole file, as replacing() does."""
+    with replacing(path, permission=permission) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], when_held: Callable[[str], object]) -> Iterator[IO[str]]:
+    """Holds the lock on a file while the block runs. The system frees it when the process ends.
+
+    when_held(what the holder wrote into the file) is called when another process has it; if that
+    raises nothing, this one waits. Yields the file.
+    """
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            when_held(file.read().strip())
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file

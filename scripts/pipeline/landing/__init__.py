@@ -1,0 +1,1 @@
+"""Landing: Kafka -> Spark -> the feed's tables, every record exactly once."""

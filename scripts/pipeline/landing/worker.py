@@ -1,0 +1,193 @@
+"""One batch of records to the four tables, the worker side: decodes records, writes Parquet files.
+
+Spark's workers import this module, so it must not import those of the driver.
+What a task returns to the driver is small: the names and statistics of its files, and JUDGED.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy
+import numpy.typing
+import pyarrow as pa
+
+from pipeline.message import columns, decoder
+from pipeline.message.declaration import TABLES
+from pipeline.tables import hdfs
+from pipeline.tables.parquet import TableFile, WrittenFile
+
+LAST = 2  # rank of a message that was not accepted before
+RESULT = "result binary"  # the schema of what write gives Spark: one row per task
+
+Accepted = dict[str, tuple[str, str]]  # {keen_id: (content hash, position)}; position: "3-17"
+Array = numpy.typing.NDArray[Any]
+Ranked = tuple[Array, Array]  # a partition's (sorted offsets, rank of each)
+Order = tuple[int, ...]  # (rank, time, partition, offset)
+Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]  # for DataFrame.mapInArrow
+
+# What the driver needs to know of each record, in the order of the task's records. Of the valid
+# messages with one keen_id, the first by (rank, time, partition, offset) is accepted.
+JUDGED = pa.schema(
+    [
+        ("kafka_partition", pa.int32()),
+        ("kafka_offset", pa.int64()),
+        ("kafka_timestamp", pa.int64()),
+        ("rank", pa.int8()),
+        ("keen_id", pa.string()),
+        ("content_hash", pa.string()),
+        ("valid", pa.bool_()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("written", pa.bool_()),
+        ("questions", pa.int32()),
+        ("options", pa.int32()),
+    ]
+)
+FOUND = ("keen_id", "content_hash", "valid", "status", "reason", "written")
+
+
+class Part(NamedTuple):
+    """What one task wrote: its files, and JUDGED, a row per record."""
+
+    files: list[WrittenFile]
+    judged: pa.Table
+
+
+class Repeats:
+    """Finds valid messages that repeat an earlier one with the same keen_id.
+
+    accepted: what was accepted before all of these.
+    """
+
+    def __init__(self, accepted: Accepted):
+        self.first: dict[str, tuple[Order, str, str]] = {
+            keen_id: ((), *known) for keen_id, known in accepted.items()
+        }
+
+    def judge(self, keen_id: str, content_hash: str, order: Order) -> tuple[str, str | None]:
+        """-> (status, reason); provisional unless messages come in order."""
+        position = f"{order[2]}-{order[3]}"
+        first = self.first.get(keen_id)
+        if first is None or order < first[0]:
+            self.first[keen_id] = order, content_hash, position
+            return "accepted", None
+        _, its_hash, its_position = first
+        if its_hash == content_hash:
+            return "duplicate", f"duplicate_of: {its_position}"
+        return "rejected", f"conflicts_with: {its_position}"
+
+
+def nothing(_: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """A no-op for DataFrame.mapInArrow: its task starts a worker, which imports this module."""
+    return iter(())
+
+
+def write(
+    address: str, folder: str, accepted: Accepted, ranks: dict[int, Ranked] | None = None
+) -> Task:
+    """-> the function for DataFrame.mapInArrow: it writes the files of a task's records.
+
+    Its result is one row (RESULT) that tells the driver what is in them. address: of HDFS.
+    folder: the feed's. accepted: as much as is known of what was accepted before. ranks: by
+    partition, of the messages that precede others with their keen_id, whatever their time.
+    """
+
+    def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # What a nested function names is sent along with it, so it names as little as possible.
+        yield from write_task(batches, address, folder, accepted, ranks or {})
+
+    return task
+
+
+def write_task(
+    batches: Iterator[pa.RecordBatch],
+    address: str,
+    folder: str,
+    accepted: Accepted,
+    ranks: dict[int, Ranked],
+) -> Iterator[pa.RecordBatch]:
+    """Writes the files of a task's records; yields RESULT."""
+    client, repeats = hdfs.client(address), Repeats(accepted)
+    new = {table: TableFile(client, folder, table) for table in TABLES}
+    judged = [write_records(batch, new, repeats, ranks) for batch in batches]
+    written: list[WrittenFile] = sum(hdfs.at_once(TableFile.close, new.values()), [])
+    part = Part(written, pa.concat_tables(judged) if judged else JUDGED.empty_table())
+    yield pa.RecordBatch.from_arrays([pa.array([packed(part)])], ["result"])
+
+
+def write_records(
+    records: pa.RecordBatch,
+    new: dict[str, TableFile],
+    repeats: Repeats,
+    ranks: dict[int, Ranked],
+) -> pa.Table:
+    """Writes the rows of these records; -> JUDGED, a row per record."""
+    partitions, offsets = records["kafka_partition"].to_numpy(), records["kafka_offset"].to_numpy()
+    times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
+    rank = numpy.full(len(records), LAST, dtype=numpy.int8)
+    for place in range(len(records)) if ranks else ():
+        rank[place] = rank_of(ranks.get(partitions[place]), offsets[place])
+    found: list[tuple[Any, ...]] = []  # FOUND of each record
+    messages, places, hashes = [], [], []
+    for place, value in enumerate(records["value"]):
+        message, keen_id, content_hash, reason = decoder.examine(value.as_py())
+        status = "rejected"
+        if reason is None:
+            assert keen_id is not None and content_hash is not None
+            order = tuple(int(column[place]) for column in (rank, times, partitions, offsets))
+            status, reason = repeats.judge(keen_id, content_hash, order)
+            if status == "accepted":
+                messages.append(message)
+                places.append(place)
+                hashes.append(content_hash)
+        is_valid, is_written = message is not None, status == "accepted"
+        found.append((keen_id, content_hash, is_valid, status, reason, is_written))
+    questions, options = (numpy.zeros(len(records), dtype=numpy.int64) for _ in range(2))
+    if messages:
+        rows = columns.tables(messages, partitions[places], offsets[places], hashes)
+        questions[places], options[places] = rows.questions, rows.options
+        for table, frame in rows.tables.items():
+            new[table].write(frame)
+    judged = pa.table(
+        {
+            "kafka_partition": records["kafka_partition"],
+            "kafka_offset": records["kafka_offset"],
+            "kafka_timestamp": times,
+            "rank": rank,
+            **dict(zip(FOUND, map(list, zip(*found, strict=True)), strict=True)),
+            "questions": questions,
+            "options": options,
+        }
+    ).cast(JUDGED)
+    ledger = columns.SCHEMAS["messages"]
+    arrays = [judged[name] if name in FOUND else records[name] for name in ledger.names]
+    new["messages"].write(pa.table(arrays, names=ledger.names).cast(ledger))
+    return judged
+
+
+def rank_of(ranked: Ranked | None, offset: int) -> int:
+    """The rank of an offset; LAST if it has none."""
+    if ranked is not None:
+        place = numpy.searchsorted(ranked[0], offset)
+        if place < len(ranked[0]) and ranked[0][place] == offset:
+            return int(ranked[1][place])
+    return LAST
+
+
+def packed(part: Part) -> bytes:
+    """The files as JSON, and the table, in Arrow's stream format."""
+    sink = pa.BufferOutputStream()
+    judged = part.judged.replace_schema_metadata({"files": json.dumps(part.files)})
+    with pa.ipc.new_stream(
+        sink, judged.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+    ) as stream:
+        stream.write_table(judged)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def unpacked(result: bytes) -> Part:
+    """The inverse of packed."""
+    judged = pa.ipc.open_stream(result).read_all()
+    files = json.loads(judged.schema.metadata[b"files"])
+    return Part([WrittenFile(*file) for file in files], judged)

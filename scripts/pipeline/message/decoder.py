@@ -1,0 +1,135 @@
+"""Decodes and validates each message once. Imported by Spark's workers.
+
+Usual messages are decoded by msgspec, into structs whose types follow from the declaration; all
+others are validated in full (validator.py), and become the same structs.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Meta, MsgspecError, UnsetType
+
+from pipeline.message import validator
+from pipeline.message.declaration import MESSAGE, Array, Object
+from pipeline.message.kinds import Kind
+
+
+class Examined(NamedTuple):
+    """A record's value. message: a struct; None when it is invalid, for which reason says why.
+
+    keen_id: None where it could not be read. content_hash: None where the declared fields could not
+    all be read.
+    """
+
+    message: Any
+    keen_id: str | None
+    content_hash: str | None
+    reason: str | None
+
+
+def _struct(declared: Object, name: str, plain: bool = True, keeps_null: bool = False) -> Any:
+    """A msgspec type for an object of the declaration.
+
+    plain: with the fast decoder's types; otherwise for content that is known to be valid.
+    keeps_null: an optional field that is null is encoded as null; otherwise it is left out, as an
+    absent one is.
+    """
+
+    def type_of(kind: Object | Array | Kind, name: str) -> Any:
+        if isinstance(kind, Object):
+            return _struct(kind, name, plain, keeps_null)
+        if isinstance(kind, Array):
+            element = _struct(kind.element, name, plain, keeps_null)
+            return Annotated[list[element], Meta(min_length=kind.at_least)]  # type: ignore[valid-type]
+        return kind.plain if plain else Any
+
+    fields: list[Any] = []
+    for field in declared.fields_as_spelled:
+        kind = Literal[field.values] if field.values else type_of(field.kind, field.name)
+        if field.required:
+            fields.append((field.name, kind))
+        elif keeps_null:
+            fields.append((field.name, kind | None | UnsetType, UNSET))
+        else:
+            fields.append((field.name, kind | None, None))
+    return msgspec.defstruct(
+        name, fields, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+    )
+
+
+_decode = msgspec.json.Decoder(_struct(MESSAGE, "message")).decode
+_decode_with_nulls = msgspec.json.Decoder(_struct(MESSAGE, "message", keeps_null=True)).decode
+_VALID = _struct(MESSAGE, "message", plain=False)
+encode = msgspec.json.Encoder().encode
+
+
+def plain(value: bytes) -> tuple[Any, bytes] | None:
+    """Decodes and validates a message in one of the usual spellings.
+
+    Returns the message and its content, encoded as the content hash needs it: each declared field
+    once, in the source's order, nulls left out. Returns None for every other message, valid or not.
+
+    The decoder rejects text that is not JSON, undeclared fields and wrong types. It does not reject
+    a key that is twice in an object; so the keys of the text are counted. Each is followed by `":`,
+    as is each key of the encoded content, which has no key twice. If the numbers are equal, the
+    text has none either. They also differ when an optional field is null: then the content is
+    encoded with its nulls. A string may contain `":` too, and has it in both, unless the text has
+    the quote as \\u0022. White space between a key and its colon would hide the key.
+    """
+    try:
+        message = _decode(value)
+        canonical = encode(message)
+        keys = value.count(b'":')
+        if canonical.count(b'":') != keys and (
+            b"null" not in value or encode(_decode_with_nulls(value)).count(b'":') != keys
+        ):
+            return None
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    blank = b" :" in value or b"\n:" in value or b"\t:" in value or b"\r:" in value
+    if blank or b"\\u0022" in value:
+        return None
+    counts, questions = message.sequences.counts, message.sequences.questions
+    if counts and validator.disagreement(counts, [each.user_result for each in questions]):
+        return None
+    return message, canonical
+
+
+def examine(value: bytes | None) -> Examined:
+    """Decodes and validates a record's value."""
+    found = plain(value) if value else None
+    if found:
+        message, canonical = found
+        return Examined(message, message.keen_id, _hash(canonical), None)
+    reason, keen_id, content = validator.examine(value)
+    content_hash = None if content is None else _hash(encode(content))
+    if reason:
+        return Examined(None, keen_id, content_hash, reason)
+    message = msgspec.convert(_normalised(content, MESSAGE), _VALID)
+    return Examined(message, keen_id, content_hash, None)
+
+
+def _hash(canonical: bytes) -> str:
+    # Landed hashes were computed with control characters spelled in upper case: \u001B.
+    if b"\\u00" in canonical:
+        canonical = re.sub(
+            rb"\\(?:u00..|.)",
+            lambda found: b"\\u" + found[0][2:].upper() if found[0][:3] == b"\\u0" else found[0],
+            canonical,
+        )
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _normalised(value: Any, declared: Object | Array | Kind) -> Any:
+    """A valid message's content with the values that columns.py converts: times in UTC."""
+    if isinstance(declared, Object):
+        return {
+            field.name: _normalised(value[field.name], field.kind)
+            for field in declared.fields
+            if field.name in value
+        }
+    if isinstance(declared, Array):
+        return [_normalised(each, declared.element) for each in value]
+    return declared.normalise(value) if declared.normalise else value

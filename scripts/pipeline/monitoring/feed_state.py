@@ -1,0 +1,97 @@
+"""How far a feed is landed, and with which verdicts: for make status, and for the metrics.
+
+Everything comes from the topic and the ledger. A file of the ledger never changes, so a process
+counts each file once.
+"""
+
+import collections
+import time
+from typing import NamedTuple
+
+import deltalake
+import pyarrow.compute as pc
+
+from pipeline.kafka import topics
+from pipeline.settings import Feed
+from pipeline.tables import commits, delta, position
+
+COMMITS_SEARCHED = 50  # for the last batch, among those of compaction
+
+Verdicts = collections.Counter[tuple[str, str]]  # {(status, reason word): messages}
+
+
+class FeedState(NamedTuple):
+    """The state of a feed. Times are in seconds since the epoch."""
+
+    topic: str
+    ends: dict[int, int]  # {partition: offset after the last record}
+    landed: dict[int, int]  # {partition: committed position}
+    oldest: float | None  # Kafka's time of the oldest record that is not landed
+    verdicts: Verdicts
+    last_batch: float | None  # when it was committed
+    last_seconds: float | None  # its duration
+
+    def lag(self) -> int:
+        """Records that are not landed."""
+        return sum(max(0, end - self.landed.get(at, 0)) for at, end in self.ends.items())
+
+    def lag_seconds(self) -> float:
+        """The age of the oldest record that is not landed; 0 when there is none."""
+        return 0.0 if self.oldest is None else max(0.0, time.time() - self.oldest)
+
+    def by_status(self) -> dict[str, int]:
+        """{status: messages}"""
+        found = dict.fromkeys(("accepted", "duplicate", "rejected"), 0)
+        for (status, _), number in self.verdicts.items():
+            found[status] += number
+        return found
+
+    def by_reason(self) -> dict[str, int]:
+        """{reason word: rejected messages}, the most frequent first."""
+        return {
+            word: number
+            for (status, word), number in self.verdicts.most_common()
+            if status == "rejected"
+        }
+
+
+def read(feed: Feed, counted: dict[str, Verdicts]) -> FeedState:
+    """The feed's state now. counted: {file: verdicts in it} of an earlier call; is updated."""
+    ledger = delta.open_table(feed, "messages")
+    landed = position.position_of(ledger) or {}  # before the ends, so that no lag is negative
+    ends = topics.end_offsets(feed)
+    oldest = topics.oldest_timestamp(feed, landed, ends)
+    count(ledger, counted)
+    verdicts: Verdicts = sum(counted.values(), collections.Counter())
+    return FeedState(feed.topic, ends, landed, oldest, verdicts, *last_batch(ledger))
+
+
+def count(ledger: deltalake.DeltaTable | None, counted: dict[str, Verdicts]) -> None:
+    """Updates {file: verdicts in it} to the files of the ledger."""
+    files = {file["path"]: file for file in position.files_of(ledger)} if ledger else {}
+    for gone in counted.keys() - files.keys():
+        del counted[gone]
+    new, to_read = files.keys() - counted.keys(), set()
+    for path in new:
+        rows, nulls = files[path]["num_records"], files[path].get("null_count.reason")
+        if rows is not None and nulls == rows:  # only accepted messages have no reason
+            counted[path] = collections.Counter({("accepted", ""): rows})
+        else:
+            to_read.add(path)
+    for fragment in ledger.to_pyarrow_dataset().get_fragments() if ledger and to_read else ():
+        path = fragment.path.lstrip("/")
+        if path in to_read:
+            rows = delta.read(fragment, ["status", "reason"])
+            words = pc.list_element(pc.split_pattern(rows["reason"], ":", max_splits=1), 0)
+            frame = rows.set_column(1, "word", words).group_by(["status", "word"])
+            counted[path] = collections.Counter()
+            for row in frame.aggregate([([], "count_all")]).to_pylist():
+                counted[path][row["status"], row["word"] or ""] += row["count_all"]
+
+
+def last_batch(ledger: deltalake.DeltaTable | None) -> tuple[float | None, float | None]:
+    """(when the last batch was committed, its duration); None for what is not known."""
+    for commit in ledger.history(COMMITS_SEARCHED) if ledger else ():
+        if commits.LANDING_SECONDS in commit:
+            return commit["timestamp"] / 1000, float(commit[commits.LANDING_SECONDS])
+    return None, None

@@ -1,0 +1,215 @@
+// What a client of `make serve` may do, and which password it needs over JDBC.
+// Spark's own compiler of generated code, Janino, compiles this file when the server starts
+// (server.py): no JDK is needed. Janino knows no lambdas and no type arguments.
+
+package pipeline.serving;
+
+import java.security.MessageDigest;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import javax.security.sasl.AuthenticationException;
+import org.apache.hive.service.auth.PasswdAuthenticationProvider;
+import org.apache.spark.sql.AnalysisException;
+import org.apache.spark.sql.catalyst.analysis.LocalTempView$;
+import org.apache.spark.sql.catalyst.plans.logical.Command;
+import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.delta.catalog.DeltaTableV2;
+import org.apache.spark.sql.execution.command.CreateViewCommand;
+import org.apache.spark.sql.execution.command.SetCommand;
+import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
+import org.apache.spark.sql.execution.datasources.LogicalRelation;
+import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation;
+import org.sparkproject.connect.grpc.ForwardingServerCallListener;
+import org.sparkproject.connect.grpc.Metadata;
+import org.sparkproject.connect.grpc.ServerCall;
+import org.sparkproject.connect.grpc.ServerCallHandler;
+import org.sparkproject.connect.grpc.ServerInterceptor;
+import org.sparkproject.connect.grpc.Status;
+import org.sparkproject.connect.protobuf.Message;
+import scala.runtime.AbstractFunction1;
+import scala.runtime.BoxedUnit;
+
+/** A check of every analyzed plan, for SparkSessionExtensions.injectCheckRule: AnalysisException
+    for a plan that changes something, or that reads anything outside `folder`. */
+public class ReadOnly extends AbstractFunction1 {
+  static final List COMMANDS = Arrays.asList(new String[] {
+      "ExplainCommand", "ResetCommand", "SetCatalogAndNamespace",
+      "SetNamespaceCommand", "DropTempViewCommand"});
+  private final String folder;
+
+  /** folder: where the feeds lie, as an address that ends in a slash. */
+  public ReadOnly(String folder) {
+    this.folder = folder;
+  }
+
+  /** SparkSession -> its check. */
+  public Object apply(Object session) {
+    return new AbstractFunction1() {
+      public Object apply(Object plan) {
+        check((LogicalPlan) plan);
+        return BoxedUnit.UNIT;
+      }
+    };
+  }
+
+  void check(LogicalPlan plan) {
+    if (plan instanceof Command && !isHarmless(plan)) {
+      refuse("This server only answers queries: it refuses "
+          + plan.getClass().getSimpleName() + ". (Temporary views are allowed.)");
+    }
+    if (plan instanceof LogicalRelation) {
+      Object relation = ((LogicalRelation) plan).relation();
+      if (!(relation instanceof HadoopFsRelation)) {
+        outside(relation.getClass().getSimpleName());
+      }
+      for (Object path : list(((HadoopFsRelation) relation).location().rootPaths())) {
+        checkPath(path.toString());
+      }
+    } else if (plan instanceof DataSourceV2Relation) {
+      Object table = ((DataSourceV2Relation) plan).table();
+      if (!(table instanceof DeltaTableV2)) {
+        outside(table.getClass().getSimpleName());
+      }
+      checkPath(((DeltaTableV2) table).path().toString());
+    } else if (plan.isStreaming()) {
+      outside("a stream");
+    }
+    checkAll(list(plan.children()));
+    checkAll(list(plan.subqueries()));
+    checkAll(list(plan.innerChildren()));
+  }
+
+  private void checkAll(Collection plans) {
+    for (Object plan : plans) {
+      if (plan instanceof LogicalPlan) {
+        check((LogicalPlan) plan);
+      }
+    }
+  }
+
+  private static boolean isHarmless(LogicalPlan command) {
+    if (command instanceof CreateViewCommand) { // other views would be seen by other clients
+      return ((CreateViewCommand) command).viewType() == LocalTempView$.MODULE$;
+    }
+    if (command instanceof SetCommand) {
+      scala.Option setting = ((SetCommand) command).kv();
+      return setting.isEmpty() || maySet((String) ((scala.Tuple2) setting.get())._1());
+    }
+    String name = command.getClass().getSimpleName();
+    return name.startsWith("Show") || name.startsWith("Describe") || COMMANDS.contains(name);
+  }
+
+  /** Settings of Spark SQL, without those that load classes or leave this check out. */
+  static boolean maySet(String setting) {
+    return setting.startsWith("spark.sql.") && !setting.startsWith("spark.sql.catalog.")
+        && !setting.startsWith("spark.sql.analyzer.");
+  }
+
+  private void checkPath(String path) {
+    if (!path.startsWith(folder) || path.contains("/../")) {
+      outside(path);
+    }
+  }
+
+  private void outside(String what) {
+    refuse("This server reads only the feeds, at " + folder + ": it refuses " + what + ".");
+  }
+
+  private static void refuse(String message) { // in Spark's class for what a client may be told
+    org.apache.spark.unsafe.Platform.throwException(new AnalysisException(
+        "USER_RAISED_EXCEPTION",
+        new scala.collection.immutable.Map.Map1("errorMessage", message)));
+  }
+
+  private static Collection list(scala.collection.Iterable scalaValues) {
+    return scala.jdk.javaapi.CollectionConverters.asJavaCollection(scalaValues);
+  }
+
+  /** Refuses requests of Spark Connect that carry code, write, or read by another data source:
+      they would act before a plan is analyzed. Their messages are those of spark/connect/*.proto. */
+  public static class Requests implements ServerInterceptor {
+    static final List COMMANDS = Arrays.asList(new String[] {
+        "sql_command", "create_dataframe_view", "remove_cached_remote_relation_command",
+        "get_resources_command"});
+    static final List FORMATS = Arrays.asList(new String[] {"delta", "parquet"});
+
+    public ServerCall.Listener interceptCall(
+        final ServerCall call, Metadata headers, ServerCallHandler next) {
+      return new ForwardingServerCallListener.SimpleForwardingServerCallListener(
+          next.startCall(call, headers)) {
+        private boolean closed;
+
+        public void onMessage(Object message) {
+          String refused = closed ? null : refused((Message) message, "");
+          if (refused != null) {
+            closed = true;
+            call.close(Status.PERMISSION_DENIED.withDescription(
+                "This server only answers queries: it refuses " + refused + "."), new Metadata());
+          }
+          if (!closed) {
+            super.onMessage(message);
+          }
+        }
+
+        public void onHalfClose() {
+          if (!closed) {
+            super.onHalfClose();
+          }
+        }
+      };
+    }
+
+    /** What of a message is refused, in words; null when nothing is. parent: the type of the
+        message that holds it. */
+    static String refused(Message message, String parent) {
+      String name = message.getDescriptorForType().getName();
+      if (name.startsWith("CommonInlineUserDefined") || name.equals("TypedAggregateExpression")) {
+        return "functions and data sources of users";
+      }
+      if (name.equals("AddArtifactsRequest")) {
+        return "files and classes of users";
+      }
+      if (name.equals("CompressedOperation")) {
+        return "compressed plans";
+      }
+      for (Object each : message.getAllFields().entrySet()) {
+        Map.Entry field = (Map.Entry) each;
+        String key = ((org.sparkproject.connect.protobuf.Descriptors.FieldDescriptor)
+            field.getKey()).getName();
+        if (parent.equals("Set") && name.equals("KeyValue") && key.equals("key")
+            && !ReadOnly.maySet((String) field.getValue())) {
+          return "to set " + field.getValue();
+        }
+        if (name.equals("Command") && !COMMANDS.contains(key)) {
+          return key;
+        }
+        if (name.equals("DataSource") && key.equals("format")
+            && !FORMATS.contains(field.getValue())) {
+          return "the data source " + field.getValue();
+        }
+        Collection values = field.getValue() instanceof Collection
+            ? (Collection) field.getValue() : Collections.singleton(field.getValue());
+        for (Object value : values) {
+          String refused = value instanceof Message ? refused((Message) value, name) : null;
+          if (refused != null) {
+            return refused;
+          }
+        }
+      }
+      return null;
+    }
+  }
+
+  /** JDBC: any user name, and the token as the password. */
+  public static class Password implements PasswdAuthenticationProvider {
+    public void Authenticate(String user, String password) throws AuthenticationException {
+      String token = System.getenv("SPARK_CONNECT_AUTHENTICATE_TOKEN");
+      if (!MessageDigest.isEqual(token.getBytes(), String.valueOf(password).getBytes())) {
+        throw new AuthenticationException("wrong password: it is the token of make serve");
+      }
+    }
+  }
+}

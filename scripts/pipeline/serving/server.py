@@ -1,0 +1,270 @@
+"""The server of `make serve`: one Spark process that answers queries on every landed feed.
+
+It has two doors: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database with
+its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. After a
+start hundreds of feeds are registered one after the other, for minutes, while clients already send
+queries: the feed TOPIC first, and what is landed meanwhile before the others.
+
+Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
+would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
+files of this machine.
+
+serve.py starts it, as a service of docker-compose.yml does:
+    scripts/env.sh python -m pipeline.serving.server RUN_DIR
+"""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, NoReturn
+
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from pipeline import errors, script
+from pipeline.serving import service
+from pipeline.serving.feeds import UNREADABLE, Feeds
+from pipeline.settings import ROOT, Feed, Settings
+from pipeline.spark import questions, session, views
+from pipeline.tables import position
+
+READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
+LOOK_EVERY_S = 1
+# How long new feeds are registered: before clients are let in, and between two checks of what runs.
+REGISTER_AT_START_S, REGISTER_S = 30, 10
+# This collector, unlike others, gives up with an error instead of collecting for ever: so the query
+# that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap,
+# but not its part for new objects, which MaxNewSize limits. TrimNativeHeapInterval, in ms: what the
+# JVM's compilers have freed goes back to the machine, too.
+# HiveServer2 starts a Derby, which would log to the project's folder.
+JAVA_OPTIONS = (
+    "-XX:+UseParallelGC -XX:MinHeapFreeRatio=15 -XX:MaxHeapFreeRatio=30 -XX:MaxNewSize=128m "
+    "-XX:+UseAdaptiveSizePolicyWithSystemGC -XX:TrimNativeHeapInterval=60000 "
+    "-Dderby.stream.error.file=/dev/null"
+)
+# Spark is restarted when garbage collection takes such a share of the time for so long.
+GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
+# After a collection Spark drops, in the background, the broadcasts that no query uses any more. The
+# next one, GC_SHARE_FOR_S later, frees their memory, and so on.
+COLLECTIONS_AT_REST = 3
+# How often the warm-up answers the questions. Each round has less effect than the one before.
+WARM_UP_ROUNDS = 3
+# SQL functions that call a static method of any Java class: with them a client could run code.
+REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
+
+
+def spark_settings(settings: Settings) -> dict[str, str]:
+    """Spark's settings, beside those of conf/spark/."""
+    return {
+        "spark.app.name": "serve",
+        "spark.connect.grpc.binding.address": os.environ["SERVE_BIND"],
+        "spark.connect.grpc.binding.port": str(settings.ports.connect),
+        "spark.connect.grpc.interceptor.classes": "pipeline.serving.ReadOnly$Requests",
+        # Otherwise the interceptor would not see what is in a plan, or in a client's local data.
+        "spark.connect.session.planCompression.threshold": "-1",
+        "spark.sql.session.localRelationCacheThreshold": str(64 * 2**20),
+        # Databases are entries of the catalogue in memory; this folder stays empty.
+        "spark.sql.warehouse.dir": f"file:{os.environ.get('SPARK_LOCAL_DIRS', '/tmp')}",
+        # A client sees what was wrong, not where in Spark's code.
+        "spark.sql.connect.serverStacktrace.enabled": "false",
+        # Queries share the cores, the long ones and the short ones.
+        "spark.scheduler.mode": "FAIR",
+        "spark.scheduler.allocation.file": f"file:{ROOT}/conf/spark/fairscheduler.xml",
+        # An answer, or a task, that does not fit into the memory ends with an error. By default
+        # such a task ends the process.
+        "spark.driver.maxResultSize": "256m",
+        "spark.executor.killOnFatalError.depth": "0",
+        # Of the classes that Spark generates for plans, the questions need about 500. By default it
+        # keeps 100, and compiles the others at every query again.
+        "spark.sql.codegen.cache.maxEntries": "2000",
+        # Over JDBC rows leave partition by partition, not all at once.
+        "spark.sql.thriftServer.incrementalCollect": "true",
+    }
+
+
+def start_spark(settings: Settings) -> SparkSession:
+    """The session that registers the feeds. Clients get sessions of their own, made from it."""
+    os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"] = service.token(settings)
+    # As a property: HiveServer2 would take the variable for somebody to act on behalf of.
+    user = os.environ.pop("HADOOP_USER_NAME", READER)
+    os.environ["PYSPARK_PYTHON"] = "/bin/false"  # no Python function of a client ever runs here
+    conf = SparkConf(loadDefaults=False).setAll(list(spark_settings(settings).items()))
+    conf.set("spark.driver.defaultJavaOptions", f"{JAVA_OPTIONS} -DHADOOP_USER_NAME={user}")
+    if settings.is_local_spark:
+        # A query has about as many tasks as there are cores, and holds on to its slots until they
+        # end. With many more slots others go on meanwhile.
+        cores = os.cpu_count() or 1
+        conf.set("spark.master", f"local[{32 * cores}]")
+        conf.set("spark.default.parallelism", str(cores))
+    SparkContext._ensure_initialized(gateway=launch_gateway(conf))  # type: ignore[no-untyped-call]
+    return SparkSession.builder.getOrCreate()
+
+
+def open_doors(spark: SparkSession, settings: Settings) -> None:
+    """Lets clients in, by Spark Connect and by JDBC. What they may do is in ReadOnly.java."""
+    jvm: Any = spark._jvm
+    define_classes(jvm)
+    check = jvm.pipeline.serving.ReadOnly(f"{settings.hdfs}{settings.warehouse}/")
+    # This session has its rules already: it may register feeds.
+    spark._jsparkSession.sessionState().analyzer()
+    spark._jsparkSession.extensions().injectCheckRule(check)
+    catalyst = jvm.org.apache.spark.sql.catalyst
+    for name in REFUSED_FUNCTIONS:
+        function = catalyst.FunctionIdentifier(name)
+        assert catalyst.analysis.FunctionRegistry.builtin().dropFunction(function)
+    jvm.org.apache.spark.sql.connect.service.SparkConnectService.start(spark.sparkContext._jsc.sc())
+    jdbc = {
+        "hive.server2.authentication": "CUSTOM",
+        "hive.server2.custom.authentication.class": "pipeline.serving.ReadOnly$Password",
+        "hive.server2.thrift.bind.host": os.environ["SERVE_BIND"],
+        "hive.server2.thrift.port": str(settings.ports.jdbc),
+    }
+    for name in ("principal", "keytab"):  # with Kerberos HiveServer2 logs in once more
+        value = spark.conf.get(f"spark.kerberos.{name}", "")
+        jdbc[f"hive.server2.authentication.kerberos.{name}"] = value or ""
+    for name, value in jdbc.items():
+        jvm.System.setProperty(name, value)
+    thriftserver = jvm.org.apache.spark.sql.hive.thriftserver
+    thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())
+
+
+def define_classes(jvm: Any) -> None:
+    """Compiles ReadOnly.java into the JVM's application class loader.
+
+    HiveServer2 looks for the class that checks passwords in the class loader of a thread, and a
+    thread that served another client before has this one.
+    """
+    compiler = jvm.org.codehaus.janino.SimpleCompiler()
+    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
+    loader = jvm.ClassLoader.getSystemClassLoader()
+    for name, code in compiler.getBytecodes().items():
+        # Java has no public function for this; Javassist, which comes with Spark, has one.
+        jvm.javassist.util.proxy.DefineClassHelper.toClass(name, None, loader, None, code)
+
+
+def warm_up(spark: SparkSession, feed: Feed) -> None:
+    """Answers the questions in queries/. Otherwise the first client waits for the compiler."""
+    try:
+        answer_questions(spark, feed)
+    except UNREADABLE as error:  # the feed may be deleted meanwhile
+        print(f"the warm-up with feed {feed.topic} ended early: {errors.cause(error)}", flush=True)
+
+
+def answer_questions(spark: SparkSession, feed: Feed) -> None:
+    """Sends a statement through JDBC, as make sql does, and the questions as make query does."""
+    jvm: Any = spark._jvm
+    own = spark.newSession()
+    for name, value in session.QUICK_SQL.items():
+        own.conf.set(name, value)
+    own.sql(f"USE {feed.topic}")
+    login = jvm.java.util.Properties()
+    login.setProperty("password", service.token(feed.settings))
+    url = f"jdbc:hive2://{os.environ['SERVE_BIND']}:{feed.settings.ports.jdbc}/{feed.topic}"
+    with contextlib.closing(jvm.org.apache.hive.jdbc.HiveDriver().connect(url, login)) as jdbc:
+        jdbc.createStatement().execute("SELECT count(*) FROM attempts")
+    views.create_views(own, feed)  # as make query reads
+    for file in WARM_UP_ROUNDS * sorted(ROOT.glob("queries/*.sql")):
+        with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
+            own.sql(questions.statement(file.read_text()).rstrip().rstrip(";")).collect()
+
+
+class TimeLimit:
+    """Stops the jobs of queries that run longer than QUERY_LIMIT_S."""
+
+    def __init__(self, spark: SparkSession, settings: Settings):
+        self.context, self.limit_s = spark.sparkContext, settings.query_limit_s
+        self.since: dict[str, float] = {}  # by query: when it was first seen
+
+    def enforce(self) -> None:
+        now, running, context = time.monotonic(), {}, self.context._jsc.sc()
+        for job in self.context.statusTracker().getActiveJobsIds():
+            of_job = context.statusStore().job(job)
+            query = of_job.jobGroup().toString() + of_job.jobTags().toString()
+            running[query] = self.since.get(query, now)
+            if now - running[query] > self.limit_s:
+                context.cancelJob(job, f"it ran longer than QUERY_LIMIT_S={self.limit_s} seconds")
+        self.since = running
+
+
+class Memory:
+    """Finds out whether Spark does nothing but collect garbage, and so answers nobody.
+
+    When it has had no job for GC_SHARE_FOR_S, the server rests: what clients cached is dropped, and
+    COLLECTIONS_AT_REST return to the machine what their queries left in memory.
+    """
+
+    def __init__(self, spark: SparkSession):
+        jvm: Any = spark._jvm
+        self.spark, self.jvm = spark, jvm
+        factory = jvm.java.lang.management.ManagementFactory
+        self.collectors = list(factory.getGarbageCollectorMXBeans())
+        self.since, self.collected_s = time.monotonic(), self.collected()
+        self.jobs, self.collections_at_rest = self.started_jobs(), 0
+
+    def collected(self) -> float:
+        """Seconds that went into garbage collection since the start."""
+        milliseconds: int = sum(collector.getCollectionTime() for collector in self.collectors)
+        return milliseconds / 1000
+
+    def started_jobs(self) -> int:
+        """How many jobs Spark has started."""
+        return int(self.spark.sparkContext._jsc.sc().dagScheduler().numTotalJobs())
+
+    def is_exhausted(self) -> bool:
+        elapsed_s = time.monotonic() - self.since
+        if elapsed_s < GC_SHARE_FOR_S:
+            return False
+        share = (self.collected() - self.collected_s) / elapsed_s
+        self.since, self.collected_s = time.monotonic(), self.collected()
+        before, self.jobs = self.jobs, self.started_jobs()
+        if before < self.jobs or self.spark.sparkContext.statusTracker().getActiveJobsIds():
+            self.collections_at_rest = 0
+        elif self.collections_at_rest < COLLECTIONS_AT_REST:
+            if self.collections_at_rest == 0:  # later, a client may have cached something again
+                self.spark.catalog.clearCache()
+            self.jvm.System.gc()
+            self.collections_at_rest += 1
+            self.collected_s = self.collected()
+        return share > GC_SHARE
+
+
+def restart(jvm: subprocess.Popen[bytes], why: str) -> NoReturn:
+    """Replaces this process, and Spark with it, by a new one with the same pid."""
+    print(f"{why}: Spark is restarted", flush=True)
+    jvm.kill()
+    jvm.wait()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def main(settings: Settings) -> NoReturn:
+    os.nice(max(0, 5 - os.nice(0)))  # landing goes first
+    spark = start_spark(settings)
+    gateway: Any = SparkContext._gateway
+    feeds, limit, memory = Feeds(spark, settings), TimeLimit(spark, settings), Memory(spark)
+    feeds.update(REGISTER_AT_START_S)
+    open_doors(spark, settings)
+    if feeds.known:
+        some = feeds.known[:20]  # reading the ledgers of hundreds would take long
+        smallest = min(some, key=lambda feed: sum((position.landed_offsets(feed) or {}).values()))
+        threading.Thread(target=warm_up, args=[spark, smallest], daemon=True).start()
+    while True:
+        time.sleep(LOOK_EVERY_S)
+        try:
+            limit.enforce()
+            feeds.update(REGISTER_S)
+            exhausted = memory.is_exhausted()
+        except Exception:  # HDFS does not answer, say: it may come back
+            script.log_trace()
+            exhausted = False
+        if exhausted or gateway.proc.poll() is not None:
+            restart(gateway.proc, "no memory is left" if exhausted else "Spark has ended")
+
+
+if __name__ == "__main__":
+    script.run(main)

@@ -1,0 +1,127 @@
+"""What writers commit to the tables: new files, deletions, compactions."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+
+import deltalake
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.transaction import AddAction, RemoveAction
+
+from pipeline.settings import Feed
+from pipeline.tables.delta import KEPT_H, existing_table, read
+from pipeline.tables.parquet import WrittenFile
+from pipeline.tables.position import Position, files_of
+
+# In the history of the ledger: the duration of a batch. make status and the metrics read it.
+LANDING_SECONDS = "landing.seconds"
+# Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
+GRACE_PERIOD_S = 10
+# Files of a table below SMALL_FILE bytes are small. When there are SMALL_FILES of them, all files
+# below COMPACTED_FILE are compacted, to files of up to that size. (A larger size would make the
+# compactions of make follow long: each rewrites as much.)
+SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 16 * 2**20
+
+
+def commit(
+    table: str,
+    delta: deltalake.DeltaTable,
+    files: Iterable[WrittenFile],
+    overwrite: bool = False,
+    transactions: Iterable[deltalake.Transaction] = (),
+    notes: dict[str, str] | None = None,
+) -> None:
+    """One commit to the table: adds its files among these. overwrite: they replace all others.
+
+    notes: for the table's history.
+    """
+    adds: list[AddAction | RemoveAction] = [
+        AddAction(file.path, file.size, {}, file.modified, True, json.dumps(file.statistics))
+        for file in files
+        if file.table == table
+    ]
+    if adds or overwrite:
+        properties = deltalake.CommitProperties(
+            app_transactions=list(transactions), custom_metadata=notes
+        )
+        mode = "overwrite" if overwrite else "append"
+        delta.create_write_transaction(adds, mode, delta.schema(), commit_properties=properties)
+        delta.update_incremental()
+
+
+def delete_attempts(delta: deltalake.DeltaTable, keen_ids: Iterable[str]) -> None:
+    """Deletes the rows of these attempts, in one commit."""
+    gone = pa.table({"keen_id": pa.array(keen_ids, pa.string())})
+    merge = delta.merge(gone, "old.keen_id = gone.keen_id", source_alias="gone", target_alias="old")
+    merge.when_matched_delete().execute()
+
+
+def rows_without_attempt(delta: deltalake.DeltaTable, keen_ids: pa.Array) -> Iterator[pa.Table]:
+    """Yields, file by file, the rows of this child table whose keen_id is not among these."""
+    for fragment in delta.to_pyarrow_dataset().get_fragments():
+        if pc.all(pc.is_in(read(fragment, ["keen_id"])["keen_id"], keen_ids)).as_py():
+            continue
+        frame = read(fragment)
+        yield frame.filter(pc.invert(pc.is_in(frame["keen_id"], keen_ids)))
+
+
+def wait_for_readers() -> None:
+    """Waits for the grace period, after attempts were deleted and before their children are."""
+    print(
+        f"  {GRACE_PERIOD_S} s for readers who have opened attempts that are deleted now, "
+        "and open their children next",
+        flush=True,
+    )
+    time.sleep(GRACE_PERIOD_S)
+
+
+def delete_orphaned_rows(feed: Feed) -> None:
+    """Deletes child rows without an attempt, after the grace period when there are any.
+
+    Their attempt may have been deleted a moment ago.
+    """
+    attempts = read(existing_table(feed, "attempts").to_pyarrow_dataset(), ["keen_id"])
+    keen_ids = attempts["keen_id"].combine_chunks()
+    orphans = {}
+    for child in ("questions", "options"):
+        found = {
+            keen_id
+            for rows in rows_without_attempt(existing_table(feed, child), keen_ids)
+            for keen_id in rows["keen_id"].unique().to_pylist()
+        }
+        if found:
+            orphans[child] = sorted(found)
+    if orphans:
+        wait_for_readers()
+    for child, without_attempt in orphans.items():
+        delete_attempts(existing_table(feed, child), without_attempt)
+
+
+def delete_uncommitted_rows(feed: Feed, landed: Position) -> None:
+    """Deletes the rows of an interrupted batch: all that are not before `landed`.
+
+    Needed without a checkpoint, because the batch is not repeated then: its records are landed as
+    new ones. Attempts go first, so that none is ever without its children.
+    """
+    committed = " OR ".join(
+        f"(kafka_partition = {partition} AND kafka_offset < {end})"
+        for partition, end in landed.items()
+    )
+    existing_table(feed, "attempts").delete(f"NOT ({committed or 'false'})")
+    delete_orphaned_rows(feed)
+
+
+def compact(delta: deltalake.DeltaTable) -> None:
+    """Compacts the table when it has many small files, as small landings leave them.
+
+    No row changes. A checkpoint of the log saves readers from reading every commit, and lets old
+    commits be deleted (delta.RETENTION). Files that no version of the last KEPT_H hours needs, and
+    those of interrupted batches, are deleted.
+    """
+    if sum(file["size_bytes"] < SMALL_FILE for file in files_of(delta)) < SMALL_FILES:
+        return
+    delta.optimize.compact(target_size=COMPACTED_FILE)
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+    delta.vacuum(retention_hours=KEPT_H, enforce_retention_duration=False, dry_run=False, full=True)

@@ -1,0 +1,196 @@
+"""The feed's four Delta tables: opened, created, and brought up to date with the declaration."""
+
+import json
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+from deltalake.exceptions import TableNotFoundError
+
+from pipeline.errors import Failure
+from pipeline.message import declaration
+from pipeline.message.declaration import TABLES
+from pipeline.settings import Feed
+from pipeline.tables import position
+from pipeline.tables.hdfs import at_once
+
+TOPIC_ID = "kafka.topic.id"  # property of each table
+# Grace periods: hours for which files of older versions are kept. No query runs longer.
+KEPT_H = 24
+# Delta's log keeps the commits of this time, and tombstones of removed files for KEPT_H:
+# make follow commits thousands of times a day, and readers list the whole log.
+RETENTION = {
+    "delta.logRetentionDuration": "interval 1 hour",
+    "delta.deletedFileRetentionDuration": f"interval {KEPT_H} hours",
+}
+# In the order in which readers open them: each attempt of that version then has its children.
+READING_ORDER = ("attempts", "questions", "options", "messages")
+
+Tables = dict[str, deltalake.DeltaTable]  # those that exist
+
+
+def open_table(feed: Feed, table: str) -> deltalake.DeltaTable | None:
+    """The current version of the Delta table; None when there is no such table."""
+    try:
+        return deltalake.DeltaTable(feed.path(table))
+    except TableNotFoundError:
+        return None
+
+
+def existing_table(feed: Feed, table: str) -> deltalake.DeltaTable:
+    """The current version of a table that must exist."""
+    return deltalake.DeltaTable(feed.path(table))
+
+
+def open_tables(feed: Feed) -> Tables:
+    """Those of the four tables that exist, opened at once."""
+    opened = at_once(lambda table: open_table(feed, table), TABLES)
+    return {name: delta for name, delta in zip(TABLES, opened, strict=True) if delta is not None}
+
+
+def delta_schema(name: str) -> deltalake.Schema:
+    """The declared columns of a table as a Delta schema."""
+    fields = {"type": "struct", "fields": declaration.delta_fields(name)}
+    return deltalake.Schema.from_json(json.dumps(fields))
+
+
+def read(source: Any, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a table (a pyarrow Dataset) or of one of its files (a Fragment).
+
+    Casts string views, as delta-rs returns them, to strings, because pyarrow cannot compare views.
+    """
+    frame = source.to_table(columns=columns)
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    return frame.cast(
+        pa.schema([field.with_type(plain.get(field.type, field.type)) for field in frame.schema])
+    )
+
+
+# --- for writers ----------------------------------------------------------------------------------
+
+_kept: dict[str, Tables] = {}  # by the feed's path
+
+
+def tables_for_commits(feed: Feed) -> Tables:
+    """open_tables(), but with the objects of the last call for tables that were not replaced since.
+
+    An object that has committed never closes its connection to HDFS (deltalake 1.6.6). With new
+    objects for each landing, make follow would reach the limit of open files within hours.
+    """
+    kept, opened = _kept.setdefault(feed.path(), {}), open_tables(feed)
+    reused = at_once(lambda table: _reuse(kept.get(table), opened[table]), opened) if opened else []
+    fresh = {table for table, done in zip(opened, reused, strict=True) if not done}
+    for table in TABLES:
+        if table in fresh:
+            kept[table] = opened[table]
+        elif table not in opened:
+            kept.pop(table, None)
+    return dict(kept)
+
+
+def _reuse(kept: deltalake.DeltaTable | None, opened: deltalake.DeltaTable) -> bool:
+    """Updates `kept` to the version of `opened`, which was just opened from the same path.
+
+    False when that is another table by now, for example one that make restore put there.
+    """
+    if kept is None:
+        return False
+    if kept.version() > opened.version() or kept.metadata().id != opened.metadata().id:
+        return False
+    kept.update_incremental()
+    return sorted(kept.file_uris()) == sorted(opened.file_uris())
+
+
+def create_tables(feed: Feed, topic_id: str | None) -> None:
+    """Creates the tables, empty, that are missing."""
+
+    def create(name: str) -> None:
+        if open_table(feed, name) is None:
+            deltalake.DeltaTable.create(
+                feed.path(name),
+                delta_schema(name),
+                mode="ignore",
+                configuration={TOPIC_ID: topic_id, **RETENTION},
+                raise_if_key_not_exists=False,
+            )
+
+    at_once(create, TABLES)
+
+
+def bring_up_to_date(feed: Feed, tables: Tables) -> None:
+    """Adds declared columns and properties that tables of older scripts lack.
+
+    Failure when a table has an undeclared column (of newer scripts), or one of another type, or
+    lacks a required column. Nothing is changed then.
+    """
+    lacking = {name: _lacking_columns(feed, name, delta) for name, delta in tables.items()}
+    for name, columns in lacking.items():
+        if columns:
+            tables[name].alter.add_columns(columns)
+            print(
+                f"  table {name}: new column {', '.join(column.name for column in columns)}; "
+                f"null in what was landed before, until {feed.make('reprocess')}",
+                flush=True,
+            )
+    for delta in tables.values():
+        if not RETENTION.items() <= delta.metadata().configuration.items():
+            delta.alter.set_table_properties(RETENTION, raise_if_not_exists=False)
+
+
+def _lacking_columns(feed: Feed, name: str, delta: deltalake.DeltaTable) -> list[deltalake.Field]:
+    """The declared columns that the table lacks. Failure: see bring_up_to_date."""
+    declared = {field.name: field for field in delta_schema(name).fields}
+    found = {field.name: field for field in delta.schema().fields}
+    unknown = [
+        column
+        for column in found
+        if column not in declared or found[column].type != declared[column].type
+    ]
+    if unknown:
+        raise Failure(
+            f"table {name} of feed {feed.topic} has a column that these scripts do not know: "
+            f"{', '.join(unknown)}",
+            f"looked in {feed.path(name)}; newer scripts have landed this feed, "
+            "or somebody has changed the table; nothing was changed",
+            "use the scripts that made the column (git pull), "
+            "or move the feed aside (hadoop fs -mv) and land it again",
+        )
+    lacking = [field for column, field in declared.items() if column not in found]
+    required = [field.name for field in lacking if not field.nullable]
+    if required:
+        raise Failure(
+            f"table {name} of feed {feed.topic} lacks the required column {', '.join(required)}",
+            f"looked in {feed.path(name)}; what is landed already cannot have it; "
+            "nothing was changed",
+            "declare the field as optional in scripts/pipeline/message/declaration.py "
+            "(required=False)",
+        )
+    return lacking
+
+
+def check_none_is_gone(feed: Feed, tables: Tables) -> None:
+    """Failure when some of the feed's tables exist and others do not.
+
+    Empty tables do not count: a landing that was killed while it created them creates the rest.
+    """
+    gone = " and ".join(name for name in TABLES if name not in tables)
+    if gone and position.position_of(tables.get("messages")):
+        raise Failure(
+            f"of feed {feed.topic} the table {gone} is gone, the ledger is there",
+            f"looked in {feed.path()}",
+            f"{feed.make('reprocess')} rebuilds it from the ledger; then: {feed.make('land')}",
+        )
+    if gone and "messages" not in tables and any(table.version() > 0 for table in tables.values()):
+        raise Failure(
+            f"of feed {feed.topic} the ledger (table messages) is gone, "
+            f"{' and '.join(tables)} there",
+            f"looked in {feed.path()}",
+            f"{move_aside(feed)}; then {feed.make('restore')}, if there is a backup, "
+            f"or {feed.make('land')}",
+        )
+
+
+def move_aside(feed: Feed) -> str:
+    """What to type to keep the feed's tables under another name."""
+    folder = feed.path()[:-1]
+    return f"move it aside: {feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old"

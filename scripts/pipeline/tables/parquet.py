@@ -1,0 +1,119 @@
+"""Parquet files of the tables in HDFS: written as their rows come, with Delta's statistics.
+
+Spark's workers import this module.
+"""
+
+import datetime
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import hdfs_native
+import pyarrow as pa
+import pyarrow.parquet
+
+COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
+NO_DICTIONARY = ("value", "key", "content_hash", "clicked_at")  # columns of mostly distinct values
+LONGEST_STATISTIC = 64  # characters; longer texts are left out of the statistics
+
+
+class WrittenFile(NamedTuple):
+    """What a commit needs to know of a new file."""
+
+    table: str
+    path: str  # in the table's folder
+    size: int
+    modified: int  # milliseconds since the epoch
+    statistics: dict[str, Any]  # as Delta spells them
+
+
+class TableFile:
+    """A Parquet file of a table, written as its rows come; created at the first row."""
+
+    def __init__(self, client: hdfs_native.Client, folder: str, table: str):
+        self.client, self.table = client, table
+        self.name = f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
+        self.path = f"{folder}/{table}/{self.name}"
+        self.writer: pyarrow.parquet.ParquetWriter | None = None
+        self.sink: hdfs_native.FileWriter | None = None
+        self.footer: list[pyarrow.parquet.FileMetaData] = []  # filled when the writer closes
+
+    def write(self, frame: pa.Table) -> None:
+        """Writes the rows as one row group."""
+        if not frame.num_rows:
+            return
+        if self.writer is None:
+            self.sink = self.client.create(self.path, hdfs_native.WriteOptions(overwrite=False))
+            # Without Arrow's own schema in the file: a column that was written as a dictionary
+            # would be read back as one.
+            self.writer = pyarrow.parquet.ParquetWriter(
+                self.sink,
+                frame.schema,
+                compression=COMPRESSION,
+                compression_level=COMPRESSION_LEVEL,
+                store_schema=False,
+                metadata_collector=self.footer,
+                use_dictionary=[name for name in frame.column_names if name not in NO_DICTIONARY],
+            )
+        self.writer.write_table(frame, row_group_size=len(frame))
+
+    def close(self) -> list[WrittenFile]:
+        """-> the file; nothing when it has no rows."""
+        if self.writer is None or self.sink is None:
+            return []
+        self.writer.close()
+        self.sink.close()
+        size, now = self.client.get_file_info(self.path).length, int(time.time() * 1000)
+        return [WrittenFile(self.table, self.name, size, now, statistics(self.footer[0]))]
+
+
+def statistics(footer: pyarrow.parquet.FileMetaData) -> dict[str, Any]:
+    """A Parquet file's footer -> Delta's statistics of the file.
+
+    Readers skip files by them, and landing reads its committed position from them.
+    """
+    least: dict[str, Any] = {}
+    most: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    for number in range(footer.num_columns):
+        name = footer.schema.column(number).name
+        chunks = [group.column(number).statistics for group in groups]
+        if all(chunk is not None and chunk.has_null_count for chunk in chunks):
+            nulls[name] = sum(chunk.null_count for chunk in chunks)
+        bounds = _bounds(
+            chunk
+            for chunk, group in zip(chunks, groups, strict=True)
+            if chunk is None or chunk.null_count != group.num_rows
+        )
+        if bounds:
+            least[name], most[name] = bounds
+    return {
+        "numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls
+    }  # fmt: skip
+
+
+def _bounds(chunks: Iterable[Any]) -> tuple[Any, Any] | None:
+    """(minimum, maximum) of a column by the statistics of its chunks; None: not to be told."""
+    known = list(chunks)
+    if not known or not all(chunk is not None and chunk.has_min_max for chunk in known):
+        return None
+    try:
+        least, most = min(chunk.min for chunk in known), max(chunk.max for chunk in known)
+    except OverflowError:  # a record's time is after the year 9999
+        return None
+    if isinstance(least, datetime.datetime):
+        return _milliseconds(least), _milliseconds(_rounded_up(most))
+    too_long = isinstance(least, str) and max(len(least), len(most)) > LONGEST_STATISTIC
+    return None if isinstance(least, (bool, bytes)) or too_long else (least, most)
+
+
+def _milliseconds(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded_up(moment: datetime.datetime) -> datetime.datetime:
+    """To the next millisecond within its second; Delta's readers add a millisecond to a maximum."""
+    thousands = -(-moment.microsecond // 1000)
+    return moment.replace(microsecond=min(thousands * 1000, 999_000))

@@ -1,0 +1,76 @@
+"""The committed position of a feed: the highest offsets in its ledger (table messages)."""
+
+import json
+from typing import Any
+
+import deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from pipeline.settings import Feed
+
+# Property of the ledger: offsets never landed, JSON {partition: [[from, to], …]}
+EXPIRED = "kafka.expired"
+
+Position = dict[int, int]  # {partition: offset after the last landed or expired record}
+
+
+def files_of(delta: deltalake.DeltaTable) -> list[dict[str, Any]]:
+    """The files of the table's current version, each with its size and statistics."""
+    actions = delta.get_add_actions(flatten=True).to_struct_array()
+    return actions.to_pylist()  # type: ignore[return-value]  # arro3 declares an ndarray
+
+
+def landed_offsets(feed: Feed) -> Position | None:
+    """The committed position of the feed; None when it has no ledger."""
+    try:
+        return position_of(deltalake.DeltaTable(feed.path("messages")))
+    except TableNotFoundError:
+        return None
+
+
+def position_of(ledger: deltalake.DeltaTable | None) -> Position | None:
+    """The committed position by a ledger.
+
+    Uses the statistics in the table's log, and reads the data only of files for which they are not
+    enough.
+    """
+    if ledger is None:
+        return None
+    landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
+
+    def reached(partition: int, offset: int) -> None:
+        landed[partition] = max(landed.get(partition, 0), offset + 1)
+
+    to_read = set()
+    for file in files_of(ledger):
+        partition, last = file.get("min.kafka_partition"), file.get("max.kafka_offset")
+        # No statistics, or several partitions in one file.
+        if partition is None or partition != file["max.kafka_partition"] or last is None:
+            to_read.add(file["path"])
+        else:
+            reached(partition, last)
+    for fragment in ledger.to_pyarrow_dataset().get_fragments() if to_read else ():
+        if fragment.path.lstrip("/") in to_read:
+            columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
+            last_of_each = columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
+            for row in last_of_each.to_pylist():
+                reached(row["kafka_partition"], row["kafka_offset_max"])
+    return landed
+
+
+def expired(ledger: deltalake.DeltaTable) -> dict[int, list[list[int]]]:
+    """{partition: [[from, to], …]} of the records that expired before they were landed.
+
+    `to` is the offset after the last of them.
+    """
+    spans = json.loads(ledger.metadata().configuration.get(EXPIRED) or "{}")
+    return {int(partition): of_partition for partition, of_partition in spans.items()}
+
+
+def note_expired(feed: Feed, gone: dict[int, tuple[int, int]]) -> None:
+    """Adds {partition: (from, to)} to expired(). The committed position is then after them."""
+    ledger = deltalake.DeltaTable(feed.path("messages"))
+    known = expired(ledger)
+    for partition, span in gone.items():
+        known.setdefault(partition, []).append(list(span))
+    ledger.alter.set_table_properties({EXPIRED: json.dumps(known)}, raise_if_not_exists=False)

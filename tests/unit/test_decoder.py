@@ -1,0 +1,230 @@
+"""The validator and the rows of the tables, on messages written by hand.
+
+Each test is named after a defect that the real data have, or that a publisher may cause.
+"""
+
+import copy
+import datetime
+import json
+import random
+
+import pytest
+
+from judging import UTC, judge
+from messages import CASES, GOOD, good, spoil
+from pipeline.message import decoder, validator
+from pipeline.message.declaration import TABLES
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_validator(name):
+    value, expected = CASES[name]
+    reason, _, content = validator.examine(value)
+    if expected is None:
+        assert reason is None and content is not None
+    else:
+        assert reason is not None and reason.startswith(expected), reason
+
+
+def test_the_form_of_the_real_file_is_decoded_quickly():
+    for name in (
+        "as-it-comes",
+        "no-counts-and-no-results",
+        "certification-null",
+        "no-certification",
+        "certification-true",
+        "indented",
+        "a-click-null",
+    ):
+        assert decoder.plain(CASES[name][0]), name
+
+
+def spoiled_at_random(number):
+    """Yields messages with up to three faults in any spelling of JSON.
+
+    Some also have a changed byte or a duplicate key.
+    """
+    rng = random.Random(5)
+    texts = [
+        "",
+        "x",
+        "false",
+        "true",
+        "1.0",
+        "1e2",
+        "correct",
+        "missed_some",
+        "2018-01-23T14:23:19.082Z",
+        "2016-02-29T00:00:00Z",
+        "2018-02-29T00:00:00Z",
+        "2018-01-23T14:23:19+01:00",
+        "1516717442.7",
+        '\x1b\x7f\x00\u00e9\U0001f600\u2028"\\/',
+        'say "hi": x',
+        "a :b",
+    ]
+    values = [*texts, None, True, False, 0, 1, -1, 1.0, 1.5, 2**31, 2**63, [], {}]
+
+    def paths(value, path=()):
+        for key in (
+            value
+            if isinstance(value, dict)
+            else range(len(value))
+            if isinstance(value, list)
+            else ()
+        ):
+            yield (*path, key)
+            yield from paths(value[key], (*path, key))
+
+    everywhere = list(paths(GOOD))
+    for _ in range(number):
+        spoiled = copy.deepcopy(GOOD)
+        for _ in range(rng.choice([0, 1, 1, 2, 3])):
+            *parents, last = rng.choice(everywhere)
+            try:
+                target = spoiled
+                for step in parents:
+                    target = target[step]
+                if rng.random() < 0.2:
+                    del target[last]
+                else:
+                    target[last] = rng.choice(values)
+            except (KeyError, IndexError, TypeError):  # an earlier fault removed it
+                pass
+        text = json.dumps(
+            spoiled,
+            ensure_ascii=rng.random() < 0.5,
+            separators=rng.choice([(", ", ": "), (",", ":"), (" ,", " :"), (",\n", ":\t")]),
+            indent=rng.choice([None, None, 2]),
+        )
+        if rng.random() < 0.2:
+            key = rng.choice(['"exam_name"', '"id"', '"at"', '"total"', '"certification"'])
+            first = rng.choice(
+                [f"{key}: null, ", f'{key} : "u", ', f"{key}:1,", r'"\u0069d": "v", ']
+            )
+            text = text.replace(key, first + key, 1)
+        value = text.encode("utf-8", "surrogatepass")
+        if rng.random() < 0.2:
+            place = rng.randrange(len(value))
+            value = value[:place] + bytes([rng.randrange(256)]) + value[place + rng.randrange(2) :]
+        yield value
+
+
+def test_what_the_quick_decoder_takes_for_plain_the_validator_accepts_with_the_same_content():
+    plain = 0
+    for value in [value for value, _ in CASES.values() if value] + list(spoiled_at_random(4000)):
+        found = decoder.plain(value)
+        if found:
+            plain += 1
+            reason, keen_id, content = validator.examine(value)
+            assert reason is None and keen_id == found[0].keen_id, value
+            assert json.loads(found[1]) == content and found[1] == decoder.encode(content), value
+    assert plain > 500
+
+
+def test_an_attempt_with_a_seventh_decimal_and_the_text_false():
+    row = judge([good()])[0]["attempts"][0]
+    # …7352669: the seventh decimal is truncated
+    moment = datetime.datetime(2018, 1, 23, 14, 24, 2, 735266, UTC)
+    assert row == {
+        "keen_id": "5a6745820eb8ab00016be1f1",
+        "user_exam_id": "6d4089e4-bde5-4a22-b65f-18bce9ab79c8",
+        "base_exam_id": "37f0a30a-7464-11e6-aa92-a8667f27e5dc",
+        "exam_name": "Learning Git",
+        "started_at": datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC),
+        "keen_timestamp": moment,
+        "keen_created_at": moment,
+        "certification": False,
+        "max_attempts": 1,
+        "attempt": 1,
+        "sequences_id": "5b28a462-7a3b-42e0-b508-09f3906d1703",
+        "total": 2,
+        "correct": 1,
+        "incorrect": 0,
+        "incomplete": 0,
+        "unanswered": 1,
+        "submitted": 1,
+        "all_correct": False,
+        "question_count": 2,
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+        "content_hash": row["content_hash"],
+    }
+
+
+def test_an_attempt_without_counts_has_nulls_not_zeros():
+    row = judge([CASES["no-counts-and-no-results"][0]])[0]["attempts"][0]
+    counts = "total correct incorrect incomplete unanswered submitted all_correct".split()
+    assert [row[name] for name in counts] == [None] * 7
+    assert row["question_count"] == 1
+
+
+def test_certification_null_is_not_false_and_true_is_true():
+    tables, _ = judge(
+        [
+            good(certification=None, keen_id="a"),
+            good(certification="true", keen_id="b"),
+            good(certification="false", keen_id="c"),
+        ]
+    )
+    assert [row["certification"] for row in tables["attempts"]] == [None, True, False]
+
+
+def test_questions_are_rows_by_id_and_place():
+    exam = ("5a6745820eb8ab00016be1f1", "37f0a30a-7464-11e6-aa92-a8667f27e5dc", "Learning Git")
+    assert [tuple(row.values()) for row in judge([good()])[0]["questions"]] == [
+        (*exam, 0, "q-sum", "correct", True, False, True, 2),
+        (*exam, 1, "q-name", "unanswered", False, False, False, 3),
+    ]
+
+
+def test_a_question_without_result_has_nulls():
+    row = judge([CASES["no-counts-and-no-results"][0]])[0]["questions"][0]
+    assert tuple(
+        row[name] for name in ("user_result", "user_correct", "user_incomplete", "user_submitted")
+    ) == (None, None, None, None)
+
+
+def test_options_absent_flags_are_false_and_an_unchecked_one_keeps_its_click():
+    def clicked(second, micro):
+        return datetime.datetime(2018, 1, 23, 14, 23, second, micro, UTC)
+
+    assert [tuple(row.values())[4:] for row in judge([good()])[0]["options"]] == [
+        ("q-sum", 0, "o-four", True, clicked(24, 670000), True, True),
+        ("q-sum", 1, "o-five", False, clicked(22, 100000), False, False),
+        ("q-name", 0, "o-left", False, None, False, False),
+        ("q-name", 1, "o-right", False, None, False, True),
+        ("q-name", 2, "o-none", False, None, False, False),
+    ]
+
+
+def test_another_zone_and_more_decimals_are_the_same_moment():
+    tables, _ = judge(
+        [
+            good(keen_id="a", started_at="2018-01-23T16:23:19.082+02:00"),
+            good(keen_id="b", started_at="2018-01-23T14:23:19.082999999Z"),
+        ]
+    )
+    assert [row["started_at"] for row in tables["attempts"]] == [
+        datetime.datetime(2018, 1, 23, 14, 23, 19, 82000, UTC),
+        datetime.datetime(2018, 1, 23, 14, 23, 19, 82999, UTC),
+    ]
+
+
+def test_an_epoch_with_many_decimals_is_cut_not_rounded():
+    row = judge([good(keen_timestamp="1516717442.9999999999")])[0]["attempts"][0]
+    assert row["keen_timestamp"] == datetime.datetime(2018, 1, 23, 14, 24, 2, 999999, UTC)
+
+
+def test_a_rejected_message_still_tells_its_keen_id_where_it_can_be_read():
+    found = judge(
+        [spoil("exam_name", ...), spoil("keen_id", 5), spoil("sequences.counts.total", 3)]
+    )[0]["messages"]
+    assert [row["keen_id"] for row in found] == [GOOD["keen_id"], None, GOOD["keen_id"]]
+    # The last message could be read completely.
+    assert [row["content_hash"] is None for row in found] == [True, True, False]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_each_column_says_what_it_means(table):
+    assert all(column.meaning for column in TABLES[table])

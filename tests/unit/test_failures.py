@@ -1,0 +1,79 @@
+"""Errors: each foreseeable fault gets the advice that fits it, with the knobs of this run."""
+
+import ast
+import errno
+import re
+
+import kafka
+import pytest
+
+from pipeline import errors, settings
+from pipeline.settings import ROOT
+
+
+@pytest.mark.parametrize(
+    "error, mended",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (
+            RuntimeError("File /x could only be written to 0 of the 1 minReplication nodes"),
+            "the disk is full",
+        ),
+        (RuntimeError("RPC error: Connection refused (os error 111)"), "make status"),
+        (kafka.errors.KafkaConnectionError("no answer"), "make status"),
+        (kafka.errors.TopicAuthorizationFailedError("t"), "no right"),
+        (kafka.errors.SaslAuthenticationFailedError("t"), "does not know this name"),
+        (
+            RuntimeError(
+                "RPC error: org.apache.hadoop.security.AccessControlException: Permission denied: "
+                "user=other, access=WRITE"
+            ),
+            "no right",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "ls -ld /x"),
+        (kafka.errors.MessageSizeTooLargeError("t"), None),
+        (ValueError("list index out of range"), None),
+    ],
+)
+def test_an_unforeseen_fault_gets_the_advice_that_fits_its_cause(error, mended, tmp_path):
+    found = errors.mend(error, settings.read({"RUN_DIR": str(tmp_path)}))
+    assert mended in found if mended else found is None
+
+
+# A command that means a stack, a feed or a file, with no knobs behind it.
+WITHOUT_KNOBS = re.compile(
+    r"make (setup|up|down|status|topic|publish|consume|land|list|query|verify|reprocess|backup"
+    r"|restore|export|shell|pyspark|sql|clean|all)\b(?!-|\$| [A-Z]+=)|make $"
+)
+
+
+def texts(node):
+    """Yields the texts below a node. What settings.make and feed.make return is in none of them."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def remedies():
+    """Yields (file, text) of the third argument of each Failure, each `then`, each die."""
+    for path in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and re.search(
+                r"(Failure|UsageError|Outage)$", ast.unparse(node.func)
+            ):
+                if len(node.args) == 3:
+                    yield path.name, [*texts(node.args[2])]
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "then":
+                yield path.name, [*texts(node.value)]
+    for path in (ROOT / "scripts").rglob("*.sh"):
+        for found in re.finditer(r"\bdie \d(?:[^\n]*\\\n)*[^\n]*", path.read_text()):
+            yield path.name, [found[0]]
+
+
+def test_each_command_that_an_error_names_has_the_knobs_of_this_run():
+    sample = "Failure(a, b, f'type: make land; or {feed.make(\"land\")}; or make {target}')"
+    said = texts(ast.parse(sample).body[0].value.args[2])
+    assert [*filter(WITHOUT_KNOBS.search, said)] == ["type: make land; or ", "; or make "]
+    found = [*remedies()]
+    assert len(found) > 80
+    assert not [each for each in found if any(map(WITHOUT_KNOBS.search, each[1]))]

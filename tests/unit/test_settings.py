@@ -1,0 +1,110 @@
+"""The knobs: typed, checked, and repeated in messages as one types them; the feed and its paths."""
+
+import pytest
+
+from pipeline import settings
+from pipeline.errors import UsageError
+from pipeline.settings import ROOT
+
+OTHERS = {"KAFKA": "127.0.0.1:19092", "HDFS": "hdfs://127.0.0.1:18020", "RUN_DIR": ".run-2"}
+
+
+def test_without_variables_each_knob_has_its_default():
+    found = settings.read({})
+    assert {name: found.text(name) for name in settings.declared()} == {
+        name: knob.default for name, knob in settings.declared().items()
+    }
+    assert set(found.origins.values()) == {"default"}
+    assert (found.topic, found.partitions, found.force, found.synthetic) == (
+        *("assessments", 1, False, 0),
+    )
+    assert found.in_run_dir("logs", "x.log") == ROOT / ".run/logs/x.log"
+    assert found.make("land") == found.feed().make("land") == "make land"
+    ports = (29092, 29093, 8020, 8021, 8022, 8023, 8024, 15002, 10000)
+    assert found.ports == ports and found.is_local_spark
+
+
+def test_messages_repeat_what_is_not_at_its_default():
+    found = settings.read({**OTHERS, "TOPIC": "other", "DATA": "my file.json", "FORCE": "1"})
+    stack = "KAFKA=127.0.0.1:19092 HDFS=hdfs://127.0.0.1:18020 RUN_DIR=.run-2"
+    assert found.make("up") == f"make up {stack}"
+    assert (
+        found.feed().make("land", SKIP_EXPIRED=1) == f"make land {stack} TOPIC=other SKIP_EXPIRED=1"
+    )
+    with_file = f"make publish {stack} TOPIC=other DATA='my file.json'"
+    assert found.feed().make("publish", "DATA") == with_file
+    assert found.feed("third").make("land") == f"make land {stack} TOPIC=third"
+    assert found.feed("assessments").make("land") == f"make land {stack}"
+    assert found.force and found.ports[-2:] == (18025, 18026)
+
+
+def test_a_feed_has_a_folder_and_the_paths_of_its_tables():
+    feed = settings.read({"TOPIC": "synthetic_a", "WAREHOUSE": "/w"}).feed()
+    assert (
+        feed.folder() == "/w/synthetic_a" and feed.folder("attempts") == "/w/synthetic_a/attempts"
+    )
+    assert feed.path("attempts") == "hdfs://127.0.0.1:8020/w/synthetic_a/attempts"
+    assert feed.is_synthetic and not settings.read({}).feed().is_synthetic
+
+
+def test_what_make_has_from_its_command_line_is_told_from_the_environment():
+    origins = "TOPIC=command_line SEED=environment_override DATA=file"
+    found = settings.read({"KNOB_ORIGINS": origins, "TOPIC": "a", "SEED": "2", "YES": "1"})
+    assert [found.origins[name] for name in ("TOPIC", "SEED", "DATA", "YES")] == [
+        *("make", "environment", "default", "environment"),
+    ]
+
+
+def test_an_address_is_shown_without_its_password():
+    found = settings.read({"DATA_URL": "https://user:s3cret@example.org/file?token=s3cret"})
+    shown = "\n".join(found.in_force())
+    assert "s3cret" not in shown and "https://…@example.org/file?…" in shown
+
+
+def test_a_cluster_of_containers_has_three_of_what_nobody_set():
+    found = settings.read({"STACK": "docker", "CLUSTER": "1", "PARTITIONS": "2"})
+    assert (found.partitions, found.replication) == (2, 3)
+    assert found.spark_master == "spark://spark-master:7077"
+
+
+def test_two_accounts_of_a_cluster_have_two_folders_of_settings(tmp_path):
+    cluster = {"STACK": "cluster", "KAFKA": "a:1,b:2", "HDFS": "hdfs://name"}
+    accounts = [settings.read(cluster | {"CLIENT_CONF": conf}) for conf in ("", str(tmp_path))]
+    folders = {account.conf_dir for account in accounts} | {settings.read({}).conf_dir}
+    assert len(folders) == 3 and all(folder.is_relative_to(ROOT / ".run") for folder in folders)
+    assert accounts[0].client_properties is accounts[1].client_properties is None
+    (tmp_path / "client.properties").touch()
+    assert accounts[1].client_properties == tmp_path / "client.properties"
+    assert accounts[0].ports.connect == 15002
+
+
+@pytest.mark.parametrize(
+    "knob, value",
+    [
+        ("TOPIC", "Assessments"),
+        ("TOPIC", "a" * 101),
+        ("TOPIC", "a\n"),
+        ("TOPIC", "a\x1b[31m"),
+        ("TOPIC", ""),
+        ("KAFKA", "0.0.0.0:29092"),
+        ("KAFKA", "127.0.0.1:99999"),
+        ("HDFS", "hdfs://example.org:8020"),
+        ("HDFS", "hdfs://127.0.0.1:65530"),
+        ("PARTITIONS", "0"),
+        ("WAREHOUSE", "/a/../b"),
+        ("STACK", "cloud"),
+        ("CLUSTER", "1"),
+        ("CLIENT_CONF", "/no/such/folder"),
+        ("CLIENT_CONF", "/tmp"),
+        ("RUN_DIR", ".run,x"),
+        ("DATA", "~/x"),
+        ("FORCE", "yes"),
+        ("SEED", "٣"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_safely(knob, value):
+    with pytest.raises(UsageError) as caught:
+        settings.read({knob: value})
+    failure = caught.value
+    assert failure.exit_code == 2 and (knob in failure.what or "port" in failure.what)
+    assert failure.what.isprintable() and failure.then
