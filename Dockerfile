@@ -21,7 +21,7 @@ RUN apt-get update -qq \
  && find .venv -type d -name tests -prune -exec rm -rf {} + \
  && apt-get clean && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/*.log /var/log/apt .run/apt.log .run/ivy.log
 
-# --- who runs it: never root ----------------------------------------------------------------------------------------
+# --- its user: never root -------------------------------------------------------------------------------------------
 # Group 0 may write where the user may: so the tool box can run under the number of whoever owns the mounted project
 # folder, and what it writes there is his (HOST_UID in docker-compose.yml). Group 0 gives no rights beyond that.
 # The assignment looks for Spark's history in /root, where course images ran as root.

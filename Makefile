@@ -74,8 +74,8 @@ RUN_DIR ?= .run
 
 KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
-# Where make has each value from, for `make up` and for error messages: command_line, environment, or file (the default).
-# A make below this one, as in the recipes of tests, is told by this one.
+# The origin of each value, for `make up` and for error messages: command_line, environment, or file (the default).
+# A nested make keeps the origins that the outer one found.
 KNOB_ORIGINS ?= $(foreach k,$(KNOBS),$(k)=$(subst $() ,_,$(origin $(k))))
 KNOB_ORIGINS := $(KNOB_ORIGINS)
 # A value is text: make must not expand a `$(…)` in it, and the shell never sees it but as an environment variable.
@@ -235,7 +235,7 @@ test-docker: ## the stack in containers: it must hold what the local one holds, 
 	STACK=local CLUSTER= $(ENV) scripts/test.sh $(if $(CLUSTER),,-m "not cluster") tests/docker
 
 .PHONY: test-cluster
-test-cluster: setup ## a secured cluster on loopback (Kerberos, YARN, TLS, ACLs): the pipeline on it, and who may do what
+test-cluster: setup ## a secured cluster on loopback (Kerberos, YARN, TLS, ACLs): the pipeline on it, and the rights of each account
 	$(ENV) scripts/test.sh tests/cluster
 
 .PHONY: clean

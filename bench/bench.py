@@ -5,27 +5,22 @@ Run by: make bench [MESSAGES=100000] [RUNS=3] [BASELINE=commit]
 
 The bench starts a stack of its own in .run-bench, on free ports, and removes it at the end. The
 rivals take turns with the pipeline (A B C, A B C, …), each as a whole process on the same topic and
-the same HDFS. The tables go to the screen and to bench/results.md, the plots to bench/*.png. Times
-are not judged: the bench fails only when a run fails.
+the same HDFS. The tables go to the screen and to bench/results.md. Times are not judged: the bench
+fails only when a run fails.
 """
 
-import contextlib
 import itertools
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from types import FrameType
-
-import pyarrow
 
 import delays
 import measured
 import served
-from measured import AFTER_ONE, BEST, COUNT, FLOOR, NEW, OLD, ONE_CORE, OURS, USUAL, Files, new_on
+from measured import AFTER_ONE, BASELINE, BEST, COUNT, FLOOR, NEW, ONE_CORE, OURS, USUAL, new_on
 from pipeline import script
 from pipeline.errors import Failure
 from pipeline.settings import ROOT, Settings
@@ -34,18 +29,15 @@ from stack import LAND, WORK, Side, work_folder
 
 FILE = WORK / "messages.tsv"  # keen_id, tab, message; each keen_id once
 RIVALS = {
-    BEST: ["python", "bench/course.py", "best"],
-    USUAL: ["python", "bench/course.py", "usual"],
-    FLOOR: ["python", "bench/floor.py"],
-    COUNT: ["python", "bench/count.py"],
+    BEST: ["python", "bench/rivals.py", "best"],
+    USUAL: ["python", "bench/rivals.py", "usual"],
+    FLOOR: ["sh", "-c", "kcat -C -b $KAFKA -t $TOPIC -o beginning -e -q | python bench/floor.py"],
+    COUNT: ["python", "bench/rivals.py", "count"],
 }
 
 
 class Bench:
-    """The measurements, each into the results.
-
-    old: the stack of the baseline, if there is one.
-    """
+    """The measurements, each into the results. old: the stack of the baseline."""
 
     def __init__(self, settings: Settings, ours: Side, old: Side | None):
         self.settings, self.ours, self.old = settings, ours, old
@@ -64,80 +56,45 @@ class Bench:
             )
 
     def note_files(self, topic: str, whose: str) -> None:
-        """Keeps files and bytes of the feed's tables, and of the rivals' if they landed it."""
+        """Keeps the number and the bytes of the files that the feed's tables consist of."""
         for name in "options", "questions", "attempts", "messages":
-            actions = pyarrow.table(self.ours.table(topic, name).get_add_actions())
-            now = actions["size_bytes"].to_pylist()
-            there = self.ours.sizes_in(self.ours.settings.feed(topic).folder(name))
-            self.results.files.append(Files(whose, name, now, there))
-        for what, name in (BEST, "course_best"), (USUAL, "course_usual"):
-            with contextlib.suppress(FileNotFoundError):
-                there = self.ours.sizes_in(f"/tmp/bench/{topic}/{name}")
-                self.results.files.append(Files(what, "", there, there))
-
-    # --- what is measured -------------------------------------------------------------------------
+            sizes = self.ours.table(topic, name).get_add_actions()["size_bytes"].to_pylist()
+            self.results.files.append((whose, name, len(sizes), sum(sizes)))
 
     def measure_real_file(self) -> None:
-        """make up, make all and make query on the file DATA, each from an empty run folder.
-
-        Then landing of the file into a new feed, and the server of make serve.
-        """
+        """On the file DATA: make up, make all, make query, landing alone, and make serve."""
         ours, data = self.ours, self.settings.data
         data = os.path.abspath(data if os.path.exists(data) else "data/synthetic.json")
         topic = "synthetic" if os.path.exists(data + ".truth.json") else "assessments"
         print(f"\nmake up, make all and make query on {os.path.basename(data)}", flush=True)
         for _, side in itertools.product(range(self.runs), filter(None, (self.old, ours))):
-            count = self.measure_make(side, data, topic)
+            whose = BASELINE if side is self.old else ""
+            side.empty()
+            self.note(f"make up{whose}", 0, side.make("up"))
+            side.empty()
+            run = side.make("all", DATA=data, TOPIC=topic)
+            self.results.real = count = int(re.findall(r"(\d+) after:", run.output)[0])
+            self.note(f"make all{whose}", count, run)
+            self.note(f"make query{whose}", count, side.make("query", TOPIC=topic))
             if side is self.old:
                 side.make("down")
         for _ in range(self.runs):
             ours.remove_feed(topic)
             self.note(measured.REAL_LAND, count, ours.script(LAND, TOPIC=topic))
             self.note(measured.REAL_COUNT, count, ours.script(RIVALS[COUNT], TOPIC=topic))
-        other = "synthetic_serve" if topic == "synthetic" else "serve"
+        other = f"{topic}_serve"
         ours.make("publish", DATA=data, TOPIC=other)
-        served.measure(ours, self.results, topic, other, count)
-
-    def measure_make(self, side: Side, data: str, topic: str) -> int:
-        """make up, make all and make query, with their steps. Returns the number of messages."""
-        steps = self.results.steps
-        side.empty()
-        self.note(f"make up ({side.name})", 0, side.make("up"))
-        side.empty()
-        run = side.make("all", DATA=data, TOPIC=topic)
-        text = "\n".join(line for _, line in run.lines)
-        count = int(re.findall(r"(\d+) after:", text)[0])
-        self.note(f"make all ({side.name})", count, run)
-        seconds = re.findall(r"(?m)^  (\S+) +([\d.]+)$", text.partition("\n--- seconds\n")[2])
-        for name, value in seconds:
-            steps["step of make all"][name, side.name].append(float(value))
-        run = side.make("query", TOPIC=topic)
-        self.note(f"make query ({side.name})", count, run)
-        starts = [
-            (second, line.split(",")[0].removeprefix("== "))
-            for second, line in run.lines
-            if line.startswith("== ")
-        ]
-        parts = [(0.0, "session and tables"), *starts, (run.wall, "")]
-        for (start, name), (end, _) in itertools.pairwise(parts):
-            steps["part of make query"][name, side.name].append(end - start)
-        return count
+        served.measure(ours, self.results, topic, other, self.runs)
 
     def measure_sizes(self) -> None:
-        """Each contender lands 1/10 of the base size, the base size, and MESSAGES if it is more.
-
-        The baseline, and landing on one core: the base size only.
-        """
+        """Each contender lands each size; the baseline, and landing on one core, the base size."""
         base = self.results.base
         for size in self.results.sizes:
             topic = f"synthetic_{size}"
             print(f"\nlanding {size:,} messages", flush=True)
             self.ours.publish(topic, FILE, self.runs * NEW, size)
-            # Reads the topic into the page cache.
-            consume = "kcat -C -b $KAFKA -t $TOPIC -o beginning -e -q > /dev/null"
-            self.ours.script(["sh", "-c", consume], TOPIC=topic)
             contenders = [*RIVALS]
-            contenders += [OLD] if self.old and size == base else []
+            contenders += [OURS + BASELINE] if self.old and size == base else []
             contenders += [ONE_CORE] if shutil.which("taskset") and size == base else []
             contenders += [OURS]  # last, because the next measurements need its tables
             runs = self.runs if size <= base else 1
@@ -157,8 +114,11 @@ class Bench:
         if what == OURS:
             self.land(what, size, topic)
         elif what == ONE_CORE:
-            run = self.ours.script_on_one_core(LAND, TOPIC=topic, SPARK_MASTER="local[1]")
-            self.note(what, size, run)
+            cores = sorted(os.sched_getaffinity(0))
+            self.ours.pin_servers(cores[:1])
+            command = ["taskset", "--cpu-list", str(cores[0]), *LAND]
+            self.note(what, size, self.ours.script(command, TOPIC=topic, SPARK_MASTER="local[1]"))
+            self.ours.pin_servers(cores)
         elif self.old:
             servers = {name: self.ours.knobs[name] for name in ("KAFKA", "HDFS")}
             self.note(what, size, self.old.script(LAND, TOPIC=topic, **servers))
@@ -178,18 +138,16 @@ class Bench:
             self.note(f"make query {words}", count, self.ours.make("query", TOPIC=topic))
 
     def measure_increments(self) -> None:
-        """1,000 new messages on nothing and on each landed size; then nothing new."""
-        print(f"\n{NEW:,} new messages in a feed that holds more and more, and none", flush=True)
+        """1,000 new messages on nothing and on the largest size; then nothing new."""
+        print(f"\n{NEW:,} new messages in an empty and in a large feed, and none", flush=True)
+        largest = self.results.sizes[-1]
         self.ours.publish("synthetic_new", FILE, 0, NEW)
         for number in range(self.runs):
             self.ours.remove_feed("synthetic_new")
             self.land(new_on(0), NEW, "synthetic_new")
-            for size in self.results.sizes:
-                self.ours.publish(f"synthetic_{size}", FILE, number * NEW, NEW)
-                self.land(new_on(size), NEW, f"synthetic_{size}")
-            self.land("make land: nothing new", 0, f"synthetic_{self.results.base}")
-
-    # --- from start to end ------------------------------------------------------------------------
+            self.ours.publish(f"synthetic_{largest}", FILE, number * NEW, NEW)
+            self.land(new_on(largest), NEW, f"synthetic_{largest}")
+            self.land("make land: nothing new", 0, f"synthetic_{largest}")
 
     def set_up(self) -> None:
         print(f"set-up in {WORK}, and {sum(self.results.sizes):,} messages", flush=True)
@@ -199,22 +157,14 @@ class Bench:
             unpack = f"git archive {self.settings.baseline} | tar -x -C {self.old.root}"
             subprocess.run(unpack, shell=True, cwd=ROOT, check=True)
             self.old.set_up()
-        self.make_messages()
-
-    def make_messages(self) -> None:
-        """Writes FILE: the messages of the increments first, then those of the sizes."""
-        made, followed = WORK / "made.jsonl", delays.messages(self.results.follow_seconds)
+        # The messages of the increments come first, then those of the sizes.
+        made, followed = WORK / "made.jsonl", 1 + self.results.follow_seconds * sum(delays.RATES)
         count = max(self.runs * NEW + self.results.sizes[-1], followed)
         # Some are duplicates.
         self.ours.make("data", SYNTHETIC=count + count // 30 + 100, DATA=made)
-        seen: set[str] = set()
-        with open(made) as lines, open(FILE, "w") as out:
-            for line in lines:
-                keen_id = json.loads(line)["keen_id"]
-                if keen_id not in seen and len(seen) < count:
-                    out.write(f"{keen_id}\t{line}")
-                seen.add(keen_id)
-        assert len(seen) >= count, "synthetic.py makes more duplicates than the bench expects"
+        keyed = rf"""jq -Rr '"\(fromjson.keen_id)\t\(.)"' {made}"""
+        unique = rf"awk -F '\t' '!seen[$1]++' | head -n {count}"
+        self.ours.script(["sh", "-c", f"{keyed} | {unique} > {FILE}"])
         made.unlink()
 
 
@@ -229,8 +179,8 @@ def main(settings: Settings) -> None:
             "git fetch --unshallow, or correct BASELINE; then again: make bench",
         )
     port = free_ports(20)
-    ours = Side("ours", ROOT, WORK / "stack", port)
-    old = Side("baseline", WORK / "baseline", WORK / "baseline/.run-old", port + 5)
+    ours = Side(ROOT, WORK / "stack", port)
+    old = Side(WORK / "baseline", WORK / "baseline/.run-old", port + 5)
     bench = Bench(settings, ours, old if settings.baseline else None)
     with work_folder():
         bench.set_up()
@@ -244,7 +194,7 @@ def main(settings: Settings) -> None:
             measure()
             measured.report(bench.results, finished=False)
     print("\n" + measured.report(bench.results, finished=True))
-    print(f"written: {measured.FOLDER}/results.md and the plots beside it")
+    print(f"written: {measured.PAGE}")
     if broken := bench.results.broken:
         raise Failure(
             f"{len(broken)} runs of rivals failed",
@@ -253,7 +203,7 @@ def main(settings: Settings) -> None:
         )
 
 
-def interrupted(number: int, _: FrameType | None) -> None:
+def interrupted(number: int, _: object) -> None:
     print(
         f"interrupted by {signal.Signals(number).name}: stopping the bench's stack; "
         "bench/results.md holds the parts that were finished",

@@ -6,10 +6,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-import psutil
-
 from measured import Results
-from stack import LAND, Side, Usage
+from stack import LAND, Side, memory, processes_of
 
 CLIENTS = 4
 REST_S = 330  # until the server has given back what queries left (Memory in serving/server.py)
@@ -26,34 +24,31 @@ for _ in itertools.count():
 """
 
 
-def measure(side: Side, results: Results, topic: str, other: str, count: int) -> None:
-    """The first answers without and with the server, its memory, and a landing beside clients.
+def measure(side: Side, results: Results, topic: str, other: str, runs: int) -> None:
+    """Measures `runs` times each, on a landed feed; `other` is a topic with as many messages.
 
-    topic: a landed feed of `count` messages; other: a topic of as many, which is landed beside the
-    clients.
+    The first answers without and with the server, its memory, and a landing beside clients.
     """
-    runs, note = results.settings.runs, results.note
+    note, count = results.note, results.real
     print(f"\nmake serve: {runs} times each query, then {CLIENTS} clients", flush=True)
     first = ["spark-sql", "-e", "SELECT count(*) FROM attempts"]
     for _ in range(runs):
         note("make sql: first answer, without a server", count, side.script(first, TOPIC=topic))
     started = side.make("serve", TOPIC=topic)
-    server = psutil.Process(int((side.run_dir / "pids/serve").read_text().split()[0]))
+    server = int((side.run_dir / "pids/serve").read_text().split()[0])
     for what in ["first"] * runs + ["again"] * runs:
         note(f"make query with the server, {what}", count, side.make("query", TOPIC=topic))
     for _ in range(runs):
         note("make sql: first answer, with the server", count, side.script(first, TOPIC=topic))
     time.sleep(REST_S)
-    rested = Usage(server.pid)
-    rested.sample()
-    note("make serve until it answers; its memory at rest", 0, started._replace(peak=rested.peak))
+    rested = started._replace(peak=memory(processes_of(server)))
+    note("make serve until it answers; its memory at rest", 0, rested)
     with clients(side, topic):
         for _ in range(runs):
             side.remove_feed(other)
             note(f"make land beside {CLIENTS} busy clients", count, side.script(LAND, TOPIC=other))
-    processes = [server, *server.children(recursive=True)]
-    server.terminate()
-    psutil.wait_procs(processes, 60)
+    side.make("down")  # the server too
+    side.make("up")
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, NamedTuple
 
 import deltalake
 import hdfs_native
@@ -37,7 +38,7 @@ class Run(NamedTuple):
     wall: float  # seconds
     cpu: float  # seconds
     peak: float  # MB
-    lines: list[tuple[float, str]]  # (second, line of output)
+    output: str
 
 
 def processes(are_wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
@@ -54,71 +55,18 @@ def processes_of(session: int) -> list[psutil.Process]:
     return processes(lambda process: os.getsid(process.pid) == session)
 
 
-class Usage:
-    """Memory and CPU time of all processes of a session, from samples."""
-
-    def __init__(self, session: int):
-        self.session, self.peak, self.highest = session, 0.0, 0
-
-    def sample(self) -> float | None:
-        """Updates the peak. Returns CPU seconds, including reaped children; None if all ended."""
-        cpu, resident, processes = 0.0, 0, []
-        for process in processes_of(self.session):
-            with contextlib.suppress(psutil.Error):
-                cpu += sum(process.cpu_times()[:4])
-                resident += process.memory_info().rss
-                processes.append(process)
-        # PSS, which counts shared pages once, is slow to get: only when the sum of RSS has grown.
-        if resident > 1.02 * self.highest:
-            self.highest, shared_out = resident, 0
-            for process in processes:
-                with contextlib.suppress(psutil.Error):
-                    memory = process.memory_full_info()
-                    shared_out += getattr(memory, "pss", memory.rss)
-            self.peak = max(self.peak, shared_out / 1e6)
-        return cpu if processes else None
+def total(found: Iterable[psutil.Process], value: Callable[[psutil.Process], float]) -> float:
+    """The sum over the processes that have not ended."""
+    added = 0.0
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            added += value(process)
+    return added
 
 
-def measure(
-    command: list[str], folder: pathlib.Path, environment: dict[str, str]
-) -> tuple[Run, int]:
-    """Runs a command. Returns its Run and its exit code."""
-    how: dict[str, Any] = {"cwd": folder, "env": environment, "start_new_session": True}
-    how |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    child = subprocess.Popen(command, text=True, errors="replace", **how)
-    begin, cpu, orphans = time.monotonic(), cpu_of_children(), 0.0
-    usage, ended, lines = Usage(child.pid), threading.Event(), list[tuple[float, str]]()
-
-    def read() -> None:
-        for line in child.stdout or ():
-            lines.append((time.monotonic() - begin, line.rstrip("\n")))
-
-    def sample() -> None:
-        while not ended.wait(SAMPLE_S):
-            usage.sample()
-
-    reader, sampler = (threading.Thread(target=each, daemon=True) for each in (read, sample))
-    try:
-        reader.start()
-        sampler.start()
-        code = child.wait()
-        wall, cpu = time.monotonic() - begin, cpu_of_children() - cpu
-        ended.set()
-        sampler.join()
-        # PySpark's JVM outlives it for a moment, and is not among the children.
-        while (used := usage.sample()) is not None and time.monotonic() < begin + wall + 30:
-            orphans = max(orphans, used)
-            time.sleep(0.05)  # between two samples
-    finally:
-        ended.set()
-        kill(processes_of(child.pid))  # only after an interrupt or a hang
-    reader.join(5)
-    return Run(wall, cpu + orphans, usage.peak, lines), code
-
-
-def cpu_of_children() -> float:
-    """CPU seconds of the children of this process that have ended, and of theirs."""
-    return sum(os.times()[2:4])
+def memory(found: Iterable[psutil.Process]) -> float:
+    """MB, with shared pages counted once; 0 where the system does not tell (macOS)."""
+    return total(found, lambda process: getattr(process.memory_full_info(), "pss", 0) / 1e6)
 
 
 def kill(found: list[psutil.Process]) -> None:
@@ -129,11 +77,42 @@ def kill(found: list[psutil.Process]) -> None:
     psutil.wait_procs(found, 30)
 
 
+def measure(child: subprocess.Popen[bytes]) -> tuple[float, float, float]:
+    """Waits for a command that leads a session. Returns wall seconds, CPU seconds and peak MB."""
+    begin, ended, orphans, peak = time.monotonic(), threading.Event(), 0.0, 0.0
+
+    def sample() -> None:
+        nonlocal peak
+        highest = 0.0
+        while not ended.wait(SAMPLE_S):
+            found = processes_of(child.pid)
+            resident = total(found, lambda process: process.memory_info().rss)
+            if resident > 1.02 * highest:  # as rarely as possible: memory() is slow
+                highest, peak = resident, max(peak, memory(found))
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    try:
+        sampler.start()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - begin
+        # PySpark's JVM outlives it for a moment, and is not among the children.
+        while (left := processes_of(child.pid)) and time.monotonic() < begin + wall + 30:
+            cpu = total(left, lambda process: sum(process.cpu_times()[:4]))
+            orphans = max(orphans, cpu)
+            time.sleep(0.05)  # between two samples
+    finally:
+        ended.set()
+        kill(processes_of(child.pid))  # only after an interrupt or a hang
+    sampler.join()
+    return wall, used.ru_utime + used.ru_stime + orphans, peak
+
+
 class Side:
     """A checkout of the project, and its stack: ours, or that of the baseline."""
 
-    def __init__(self, name: str, folder: pathlib.Path, run_dir: pathlib.Path, port: int):
-        self.name, self.root, self.run_dir = name, folder, run_dir
+    def __init__(self, folder: pathlib.Path, run_dir: pathlib.Path, port: int):
+        self.root, self.run_dir = folder, run_dir
         self.knobs = {
             "RUN_DIR": str(run_dir),
             "KAFKA": f"127.0.0.1:{port}",
@@ -149,52 +128,57 @@ class Side:
         environment = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
         environment["HOME"] = os.environ.get("USER_HOME") or environment["HOME"]
         path = [part for part in os.environ["PATH"].split(":") if not part.startswith(str(ROOT))]
-        environment |= {"PATH": ":".join(path), "PYTHONUNBUFFERED": "1"}  # each line has its time
-        return environment | self.knobs | {name: str(value) for name, value in knobs.items()}
+        environment |= {"PATH": ":".join(path)} | self.knobs
+        return environment | {name: str(value) for name, value in knobs.items()}
+
+    def start(self, command: list[str], log: IO[str], **knobs: object) -> subprocess.Popen[bytes]:
+        """Starts a command with these knobs, in a session of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment(**knobs),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def run(self, command: list[str], **knobs: object) -> Run:
         """Runs a command with these knobs. Raises Failure when the command fails."""
-        run, code = measure(command, self.root, self.environment(**knobs))
-        if code:
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            child = self.start(command, output, **knobs)
+            costs = measure(child)
+            output.seek(0)
+            text = output.read()
+        if child.returncode:
             logs = settings.load().in_run_dir("logs", "bench")
             shutil.rmtree(logs, ignore_errors=True)
             shutil.copytree(self.run_dir / "logs", logs)
-            print("\n".join(f"    {line[:300]}" for _, line in run.lines[-20:]), file=sys.stderr)
+            last = text.splitlines()[-20:]
+            print("\n".join(f"    {line[:300]}" for line in last), file=sys.stderr)
             raise Failure(
-                f"{' '.join(command)} ended with {code}",
+                f"{' '.join(command)} ended with {child.returncode}",
                 f"the end of its output is above; the logs are kept in {logs}",
                 "try that step alone, without the bench; then again: make bench",
             )
-        return run
+        return Run(*costs, text)
 
     def make(self, target: str, **knobs: object) -> Run:
         return self.run(["make", target], **knobs)
 
     def in_environment(self, *command: str) -> list[str]:
         """The command, run by the env.sh of this checkout."""
-        folders = "scripts", "scripts/lib"  # the second: in older commits
-        places = [f"{folder}/env.sh" for folder in folders]
-        return [next(place for place in places if (self.root / place).exists()), *command]
+        is_new = (self.root / "scripts/env.sh").exists()
+        return ["scripts/env.sh" if is_new else "scripts/lib/env.sh", *command]
 
     def script(self, command: list[str], **knobs: object) -> Run:
         return self.run(self.in_environment(*command), **knobs)
 
-    def script_on_one_core(self, command: list[str], **knobs: object) -> Run:
-        """As script(), with the servers and the command on the same core."""
-        cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
-
-        def pin_servers(to: list[str]) -> None:
-            for path in (self.run_dir / "pids").iterdir():
-                where = [",".join(to), path.read_text().split()[0]]
-                pin = ["taskset", "--all-tasks", "--cpu-list", "--pid", *where]
-                subprocess.run(pin, check=True, stdout=subprocess.DEVNULL)
-
-        pin_servers(cores[:1])
-        try:
-            pin = ["taskset", "--cpu-list", cores[0]]
-            return self.run([*pin, *self.in_environment(*command)], **knobs)
-        finally:
-            pin_servers(cores)
+    def pin_servers(self, cores: list[int]) -> None:
+        """Lets the servers run on these cores only."""
+        pin = ["taskset", "--all-tasks", "--cpu-list", "--pid", ",".join(map(str, cores))]
+        for path in (self.run_dir / "pids").iterdir():
+            subprocess.run([*pin, path.read_text().split()[0]], check=True, capture_output=True)
 
     def set_up(self) -> None:
         self.make("setup")
@@ -203,8 +187,7 @@ class Side:
     def empty(self) -> None:
         """Stops the stack, and leaves in the run folder only what set-up put there."""
         self.make("down")
-        for name in set(os.listdir(self.run_dir)) - self.kept:
-            delete(self.run_dir / name)
+        clear(self.run_dir, self.kept)
 
     def remove_feed(self, topic: str) -> None:
         feed = self.settings.feed(topic)
@@ -223,18 +206,12 @@ class Side:
     def table(self, topic: str, name: str) -> deltalake.DeltaTable:
         return deltalake.DeltaTable(self.settings.feed(topic).path(name))
 
-    def sizes_in(self, folder: str) -> list[int]:
-        """The bytes of each Parquet file of data below a folder in HDFS, outdated ones included."""
-        client = hdfs_native.Client(self.settings.hdfs)
-        return [
-            file.length
-            for file in client.list_status(folder, recursive=True)
-            if file.path.endswith(".parquet") and "_delta_log" not in file.path
-        ]
 
-
-def delete(path: pathlib.Path) -> None:
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def clear(folder: pathlib.Path, kept: set[str]) -> None:
+    """Deletes what is in a folder, except for these names."""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -261,9 +238,7 @@ def work_folder() -> Iterator[None]:
 
     with files.locked(marker, held):
         kill(processes(is_ours))  # a killed bench may have left servers and a command
-        for path in WORK.iterdir():
-            if path != marker:
-                delete(path)
+        clear(WORK, {marker.name})
         try:
             yield
         finally:

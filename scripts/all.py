@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-import publish
-
 import land
+import publish
 import query
 import verify
 from pipeline import environment, script
@@ -28,7 +27,6 @@ from pipeline.settings import Settings
 from pipeline.tables.position import landed_offsets
 
 BYTES_A_MESSAGE = 2_700  # average of the assignment's file
-SYNTHETIC = "data/synthetic.json"
 seconds: dict[str, float] = {}  # by step
 
 
@@ -45,44 +43,31 @@ def step(name: str, command: str) -> Iterator[None]:
 def run(settings: Settings, name: str, *command: str) -> None:
     """A step that is a program. When it fails, it has printed its own message."""
     with step(name, " ".join(command)):
-        environ = os.environ | environment.exported(settings)
-        code = subprocess.run(command, env=environ).returncode
+        code = subprocess.run(command, env=os.environ | environment.exported(settings)).returncode
     if code:
         sys.exit(code if code > 0 else 1)
-
-
-def with_file(settings: Settings) -> Settings:
-    """The settings for the file that is here.
-
-    Without the real file (data.sh has said so), that is the synthetic one, in a feed of its own.
-    """
-    if not os.path.exists(settings.data):
-        settings = dataclasses.replace(settings, data=SYNTHETIC)
-    if os.path.exists(settings.data + ".truth.json") and not settings.feed().is_synthetic:
-        settings = dataclasses.replace(settings, topic="synthetic")
-    return settings
 
 
 def main(settings: Settings) -> None:
     run(settings, "up", "python", "scripts/up.py")
     run(settings, "data", "scripts/data.sh")
-    settings = with_file(settings)
+    # Without the real file (data.sh has said so), the synthetic one is landed, in its own feed.
+    if not os.path.exists(settings.data):
+        settings = dataclasses.replace(settings, data="data/synthetic.json")
+    if os.path.exists(settings.data + ".truth.json") and not settings.feed().is_synthetic:
+        settings = dataclasses.replace(settings, topic="synthetic")
     feed = settings.feed()
     session = [settings, "all", os.path.getsize(settings.data) // BYTES_A_MESSAGE]
     threading.Thread(target=session_for_landing, args=session, daemon=True).start()
     run(settings, "topic", "scripts/topic.sh")
     before = topics.end_offsets(feed), landed_offsets(feed)
-    with step("publish", "python scripts/publish.py"):
-        publish.main(settings)
-    with step("land", "python scripts/land.py"):
-        land.main(settings)
+    for name, part in {"publish": publish, "land": land, "verify": verify}.items():
+        with step(name, f"python scripts/{name}.py"):
+            part.main(settings)
     nothing_new = before == (topics.end_offsets(feed), landed_offsets(feed))
-    with step("verify", "python scripts/verify.py"):
-        verify.main(settings)
     run(settings, "list", "scripts/list.sh")
     with step("query", "python scripts/query.py"):
         query.ask(feed, [])
-
     print("\n--- seconds")
     for name, value in [*seconds.items(), ("together", sum(seconds.values()))]:
         print(f"  {name:<9} {value:6.1f}")

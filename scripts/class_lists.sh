@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Summary: records which classes the JVMs load, into conf/classes/, for the class archives
-#          (stack/class_archives.py). A stale list costs speed only.
+# Summary: records which classes the JVMs of the pipeline load, into conf/classes/, for the class
+#          archives (stack/class_archives.py). A stale list costs speed only.
 # Usage: scripts/class_lists.sh     (after a version changed in conf/; about three minutes,
 #        on a stack of its own in .run-classes)
 set -euo pipefail
@@ -8,29 +8,21 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 help_if_asked "$@"
 
-export RUN_DIR=.run-classes KAFKA=127.0.0.1:27092 HDFS=hdfs://127.0.0.1:27020 TOPIC=classes
+export RUN_DIR=.run-classes KAFKA=127.0.0.1:27092 HDFS=hdfs://127.0.0.1:27020
 scripts/env.sh --bare scripts/setup.sh --quiet
 CLASS_LISTS=$(mktemp -d)
-export CLASS_LISTS
+export CLASS_LISTS TOPIC=synthetic_classes DATA=$CLASS_LISTS/data.json
 trap 'make down; make clean YES=1; rm -rf "$CLASS_LISTS"' EXIT
-make up
-make topic
-seq 1000 | scripts/env.sh kafka-console-producer --topic classes --bootstrap-server "$KAFKA"
-scripts/env.sh kafka-console-consumer --topic classes --from-beginning --max-messages 5 \
-  --bootstrap-server "$KAFKA"
+make all SYNTHETIC=1000
+make consume
+echo '{}' | scripts/env.sh kafka-console-producer --topic "$TOPIC" --bootstrap-server "$KAFKA"
 scripts/env.sh hadoop fs -put Makefile /
 scripts/env.sh hadoop fs -cat /Makefile > /dev/null
-scripts/env.sh hadoop fs -ls /
-scripts/env.sh hadoop fs -du /
 scripts/env.sh hdfs dfsadmin -report > /dev/null
-scripts/env.sh python -m pipeline.stack.class_lists
-scripts/env.sh "$PWD/.venv/bin/spark-sql" -e 'SHOW DATABASES' \
-  --properties-file "$RUN_DIR/conf/spark/spark-defaults.conf"
-CLASS_LISTS="" make land
-CLASS_LISTS="" make serve
+echo 'SELECT count(*) FROM attempts;' | make sql
+make serve query
 echo 'SELECT count(*) FROM attempts;' | make sql
 make down
-mkdir -p conf/classes
 made_at_run_time='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor'
 made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy'
 for kind in kafka hdfs spark beeline; do

@@ -12,7 +12,6 @@ total=$(python -m pipeline.kafka.topics)
   "nothing was published to it on $KAFKA" \
   "type: make publish$FILE_KNOBS"
 echo "the first 3 messages, the first 300 characters of each:"
-# What was published is made printable, and short: a control character could command the terminal.
 run kcat -C -b "$KAFKA" -t "$TOPIC" -o beginning -c 3 -e -q \
   -f 'partition %p, offset %o, key %k, %S bytes: %s\n' \
   | python -m pipeline.text

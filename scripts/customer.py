@@ -5,7 +5,7 @@ Run by: make customer NAME=pearson STACK=cluster CLIENT_CONF=… [REMOVE=1]
 
 The account of CLIENT_CONF is the operator's: it may create topics, logins and ACLs in Kafka, and
 change owners in HDFS. A step that the account may not do is printed as a command for one that may.
-Running it again changes only what is missing. docs/customers.md says who may do what.
+Running it again changes only what is missing. docs/customers.md lists the rights of each account.
 
 REMOVE=1 takes the customer's rights away. Its topic and its tables stay.
 """
@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    of = customer.customer(settings)
+    of = customer.Customer(settings)
     change_rights = of.take_rights if settings.remove else of.give_rights
     change_rights()
     if of.left:

@@ -37,12 +37,10 @@ if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi
   "name a file in it: make data$STACK_KNOBS DATA=$(quoted "${DATA%/}")/assessments.json"
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
+  [ -f "$DATA.truth.json" ] || hash=$(sha256_of "$DATA")
   if [ -f "$DATA.truth.json" ]; then
     echo "$DATA is there (SYNTHETIC)"
-    exit
-  fi
-  hash=$(sha256_of "$DATA")
-  if [ "$hash" = "$known" ]; then
+  elif [ "$hash" = "$known" ]; then
     echo "$DATA is there, sha256 $known: the assignment's file"
   elif [ "$DATA" = "$course_file" ] && [ "$ANY_HASH" != 1 ]; then
     die 1 "$DATA is not the assignment's file" "its sha256 is $hash, known is $known" \
@@ -71,19 +69,15 @@ for address in "${addresses[@]}"; do
   address=${address//\\/\\\\}
   if ! printf 'url = "%s"\n' "${address//\"/\\\"}" | "${get[@]}" --globoff --config -; then
     echo "  not to be had from $shown" >&2
-    continue
-  fi
-  hash=$(sha256_of "$new")
-  if [ "$hash" != "$known" ] && [ "$ANY_HASH" != 1 ]; then
+  elif hash=$(sha256_of "$new") && { [ "$hash" = "$known" ] || [ "$ANY_HASH" = 1 ]; }; then
+    mv "$new" "$DATA"
+    [ "$hash" != "$known" ] || hash+=": the assignment's file"
+    echo "$DATA: $(wc -c < "$DATA") bytes, sha256 $hash"
+    exit
+  else
     printf '  %s gave another file: sha256 %s\n  (to take it all the same: ANY_HASH=1)\n' \
       "$shown" "$hash" >&2
-    continue
   fi
-  mv "$new" "$DATA"
-  note=''
-  [ "$hash" != "$known" ] || note=": the assignment's file"
-  echo "$DATA: $(wc -c < "$DATA") bytes, sha256 $hash$note"
-  exit
 done
 
 cat >&2 << END

@@ -1,9 +1,7 @@
-"""Generates the JSON Schema for publishers, and the data dictionary in docs/tables.md.
+"""Generates the JSON Schema and the data dictionary in docs/tables.md from declaration.py.
 
 Run by: make dictionary, make check-dictionary
     scripts/env.sh python scripts/dictionary.py [--check]
-
-Both are made from the declaration of the message (scripts/pipeline/message/declaration.py).
 """
 
 import sys
@@ -18,20 +16,15 @@ DECLARATION = "scripts/pipeline/message/declaration.py"
 
 
 def main(settings: Settings) -> None:
-    generated = {
-        SCHEMA: documentation.json_schema(),
-        PAGE: documentation.page(PAGE.read_text(encoding="utf-8")),
-    }
-    for path, text in generated.items():
+    page = documentation.page(PAGE.read_text(encoding="utf-8"))
+    for path, text in ((SCHEMA, documentation.json_schema()), (PAGE, page)):
         name = path.relative_to(ROOT)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             print(f"{name}: agrees with {DECLARATION}")
         elif "--check" in sys.argv[1:]:
-            raise Failure(
-                f"{name} differs from the declaration of the message",
-                f"{DECLARATION} was changed, or the page by hand",
-                "make dictionary writes it again",
-            )
+            what = f"{name} differs from the declaration of the message"
+            why = f"{DECLARATION} was changed, or the page by hand"
+            raise Failure(what, why, "make dictionary writes it again")
         else:
             files.replace(path, text)
             print(f"{name}: written again from {DECLARATION}")

@@ -11,7 +11,7 @@ import time
 from pipeline import errors, script
 from pipeline.kafka import topics
 from pipeline.landing import stream
-from pipeline.landing.batch import Batch
+from pipeline.landing.batch import STATUSES, Batch
 from pipeline.monitoring import prometheus
 from pipeline.settings import Settings
 from pipeline.tables.lock import feed_lock
@@ -22,13 +22,10 @@ from pipeline.text import printable
 def main(settings: Settings) -> None:
     begin, feed = time.monotonic(), settings.feed()
 
-    def print_start(new: int, landed: Position) -> None:
+    def print_start(new: int, _: Position) -> None:
         print(f"{new:,} new records of topic {feed.topic}, to {feed.path()}")
-        print(
-            f"{'batch':>5}  {'partition: offsets':<28} {'accepted':>9} {'duplicate':>10} "
-            f"{'rejected':>9} {'seconds':>8}",
-            flush=True,
-        )
+        head = "batch  partition: offsets            accepted  duplicate  rejected  seconds"
+        print(head, flush=True)
 
     with feed_lock(feed):
         if stream.land(feed, print_start, print_batch):
@@ -44,12 +41,10 @@ def main(settings: Settings) -> None:
 
 
 def print_batch(landed: Batch) -> None:
-    shown = ", ".join(
-        f"{partition}: {first}-{last}" for partition, (first, last) in sorted(landed.spans.items())
-    )
+    spans = ", ".join(f"{at}: {first}-{last}" for at, (first, last) in sorted(landed.spans.items()))
+    accepted, duplicate, rejected = (landed.statuses[name] for name in STATUSES)
     print(
-        f"{landed.number:>5}  {shown:<28} {landed.statuses['accepted']:>9,} "
-        f"{landed.statuses['duplicate']:>10,} {landed.statuses['rejected']:>9,} "
+        f"{landed.number:>5}  {spans:<28} {accepted:>9,} {duplicate:>10,} {rejected:>9,} "
         f"{landed.seconds:>8.1f}",
         flush=True,
     )

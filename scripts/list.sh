@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Summary: what lies in HDFS: the feeds, and the files of this one with their sizes.
+# Summary: lists the feeds in HDFS, and the files of this one with their sizes.
 # Usage: make list [TOPIC=name]
 set -euo pipefail
 cd "$(dirname "$0")/.."

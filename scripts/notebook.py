@@ -21,7 +21,7 @@ from pipeline.spark import views
 
 NOTEBOOK = ROOT / "notebooks/attempts.ipynb"
 BIN = ROOT / ".venv-notebook/bin"
-JUPYTER = str(BIN / "jupyter")
+JUPYTER = f"{BIN}/jupyter"
 PASSED_ON = "HOME LANG TZ TERM PYTHONUTF8 TOPIC".split()
 
 
@@ -34,27 +34,25 @@ def main(settings: Settings) -> None:
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": service.token(settings),
     }
     if settings.notebook_check:
-        check(settings.feed(), environment)
-        return
+        return check(settings.feed(), environment)
     folder = settings.in_run_dir("notebooks")
     folder.mkdir(exist_ok=True)
     if not (folder / NOTEBOOK.name).exists():
         shutil.copyfile(NOTEBOOK, folder / NOTEBOOK.name)
-    print(
-        f"Your notebooks are in {settings.run_dir}/notebooks. Ctrl-C stops JupyterLab.", flush=True
-    )
-    options = ["--no-browser", "--allow-root", "--log-level=WARN", "-y"]  # y: Ctrl-C stops it
-    options += ["--ip=127.0.0.1", f"--notebook-dir={folder}"]
-    options += [f"--LabApp.default_url=/lab/tree/{NOTEBOOK.name}"]
+    shown = f"{settings.run_dir}/notebooks"
+    print(f"Your notebooks are in {shown}. Ctrl-C stops JupyterLab.", flush=True)
+    options = "--no-browser --allow-root --log-level=WARN --ip=127.0.0.1".split()
+    options.append("-y")  # Ctrl-C stops it without a question
+    options += [f"--notebook-dir={folder}", f"--LabApp.default_url=/lab/tree/{NOTEBOOK.name}"]
     os.execve(JUPYTER, [JUPYTER, "lab", *options], environment)
 
 
 def check(feed: Feed, environment: dict[str, str]) -> None:
     """Executes the notebook from top to bottom. Failure when a cell fails."""
     log = feed.settings.in_run_dir("logs/notebook-check.log")
-    command = [JUPYTER, "execute", str(NOTEBOOK)]
     with open(log, "w") as file:
-        done = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        command = [JUPYTER, "execute", str(NOTEBOOK)]
+        done = subprocess.run(command, env=environment, stdout=file, stderr=file)
     if done.returncode:
         said = re.sub(r"\x1b\[[\d;]*m", "", log.read_text())  # without colours
         raise Failure(

@@ -14,23 +14,16 @@ import sys
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql.utils import is_remote
 
-from pipeline import errors, script
+from pipeline import script
 from pipeline.errors import Failure
 from pipeline.serving import client
-from pipeline.settings import Feed, Settings
+from pipeline.settings import Feed
 from pipeline.spark import answers, questions, session, views
 from pipeline.text import printable
 
 
-def main(settings: Settings) -> None:
-    ask(settings.feed(), sys.argv[1:])
-
-
 def ask(feed: Feed, names: list[str]) -> None:
-    """Prints the answers to the questions in these files, by default to all in queries/.
-
-    Failure when some cannot be answered; they hide no other.
-    """
+    """Answers the questions in these files, by default all in queries/. Failures come last."""
     messages = views.messages_landed(feed)
     spark = client.for_reading(feed, "query", messages)
     mark = "   [SYNTHETIC data: invented, no real user did this]" if feed.is_synthetic else ""
@@ -38,12 +31,9 @@ def ask(feed: Feed, names: list[str]) -> None:
     at_once = 2 if messages <= session.MESSAGES_FOR_A_QUICK_SESSION else 1
     pool = concurrent.futures.ThreadPoolExecutor(at_once)
     paths = [pathlib.Path(name) for name in names] or sorted(pathlib.Path("queries").glob("*.sql"))
-    asked = [
-        (path, pool.submit(lambda path: answers.answer(spark, feed, read(path)), path))
-        for path in paths
-    ]
+    asked = [pool.submit(lambda path: answers.answer(spark, feed, read(path)), at) for at in paths]
     failed = {}  # {file: what to do}
-    for path, answer in asked:
+    for path, answer in zip(paths, asked, strict=True):
         print(f"\n== {path.stem}, feed {feed.topic}{mark}")
         try:
             for line in questions.head(read(path)):
@@ -70,10 +60,10 @@ def read(path: pathlib.Path) -> str:
 def advice(error: Exception, feed: Feed) -> str:
     """What to type after a question failed."""
     of_spark = isinstance(error, PySparkException) and not isinstance(error, AnalysisException)
-    return (errors.mend(error, feed.settings) if of_spark else None) or (
+    return (script.mend(error, feed.settings) if of_spark else None) or (
         f"mend the file; to try one alone: {feed.make('shell')}, then: python scripts/query.py FILE"
     )
 
 
 if __name__ == "__main__":
-    script.run(main)
+    script.run(lambda settings: ask(settings.feed(), sys.argv[1:]))

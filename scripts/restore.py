@@ -9,7 +9,7 @@ to the topic first (pipeline/backup/replay.py). The file's format: pipeline/back
 """
 
 from pipeline import script
-from pipeline.backup.restore import restore
+from pipeline.backup.backup import restore
 
 if __name__ == "__main__":
     script.run(lambda settings: restore(settings.feed()))

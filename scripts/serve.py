@@ -21,7 +21,7 @@ def main(settings: Settings) -> None:
 Each landed feed is a database. To get in (docs/access.md):
   Spark Connect  {service.url(settings)}/;token=… (PySpark sends a token to the name localhost only)
   JDBC           jdbc:hive2://127.0.0.1:{settings.ports.jdbc} (any user name; password: the token)
-  the token      in {token_file}: who can read this file can read what the server reads
+  the token      in {token_file}: everybody who can read this file can read what the server reads
   from here      make query, make sql and make pyspark use the server while it runs""")
 
 

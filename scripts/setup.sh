@@ -14,6 +14,7 @@ need_env
 [ -z "${PIPELINE_INSTALLED:-}" ] || exit 0 # in a container: the image has it all
 option=${1:-}
 run_dir=$RUN_DIR shown=${RUN_DIR#"$PWD/"}
+PATH=${PATH//"$PWD/.venv/bin:"/} # in make shell, too, the Python that .venv was made by
 (
   umask 077
   mkdir -p "$run_dir"
@@ -30,7 +31,7 @@ if [ ! -f "$run_dir/run-folder" ]; then
   [ -z "$(ls -A "$run_dir")" ] || die 1 "RUN_DIR is $run_dir, which holds something already" \
     "a run folder is made by this project, or empty" \
     "choose another: RUN_DIR=.run-2"
-  chmod 700 "$run_dir" # it holds customers' data, whoever made it
+  chmod 700 "$run_dir" # it holds customers' data
   echo "made by scripts/setup.sh; make clean removes this folder" > "$run_dir/run-folder"
   chmod u+x "$run_dir/run-folder"
   [ -x "$run_dir/run-folder" ] || {
@@ -135,8 +136,7 @@ fi
 
 # --- one set-up at a time from here on ----------------------------------------------------------
 
-# The lock is the system's own, held by an open file: it is gone with whoever held it, however that
-# ended.
+# The lock is the system's own, held by an open file: the system frees it when the process ends.
 exec 9> .setup.lock || die 1 "this folder cannot be written to: $PWD" \
   "set-up puts .venv here" \
   "give yourself the right, or clone to another place"

@@ -23,10 +23,7 @@ def main(settings: Settings) -> None:
             print(f"\nnot all of it runs; to start it: {settings.make('up')}")
             return
     else:
-        if not settings.installed:
-            settings.print()
-        for answer in probes.probe_all(settings):
-            print(answer, flush=True)
+        probes.probe_all(settings, quiet=False)
         if service.query_server(settings).process():
             servers.print_table(service.startable(settings))
     print()
@@ -53,8 +50,7 @@ def print_feed(feed: feed_state.FeedState) -> None:
     lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s; last batch: {batch}"
     for name, text in (("messages", verdicts), ("rejected", reasons), ("lag", lag)):
         if text:
-            lines = textwrap.wrap(printable(text), 85)
-            print(f"    {name:<10}" + "\n              ".join(lines))
+            print(f"    {name:<10}" + "\n              ".join(textwrap.wrap(printable(text), 85)))
 
 
 if __name__ == "__main__":

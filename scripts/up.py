@@ -24,16 +24,8 @@ def main(settings: Settings) -> None:
     names = given.servers or NAMES
     if settings.stack == "local":
         stack = [service for service in servers.services(settings) if service.name in names]
-        servers.start(stack, settings, given.quiet)
-        return
-    if not given.quiet and not settings.installed:
-        settings.print()
-    kafka, tables = "kafka" in names, {*names} != {"kafka"}
-    # Landing needs all of them, and writes; targets that only read need less.
-    writes = not given.servers
-    for answer in probes.probe_all(settings, kafka=kafka, tables=tables, writes=writes):
-        if not given.quiet:
-            print(answer, flush=True)
+        return servers.start(stack, settings, given.quiet)
+    probes.probe_all(settings, given.quiet, "kafka" in names, tables={*names} != {"kafka"})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ Run by: make validate DATA=file     (needs no stack)
     scripts/env.sh python scripts/validate.py
 
 DATA is a data file as publish sends it (a JSON array, or one record a line), or a folder in which
-each file is one message. Only landing can find duplicates and conflicts. Memory is constant at any
-size.
+each file is one message. Only landing can find duplicates and conflicts. Memory is constant.
 """
 
 import os
@@ -19,11 +18,9 @@ from pipeline.settings import Settings
 def main(settings: Settings) -> None:
     path = settings.data
     if not os.path.exists(path):
-        raise Failure(
-            f"there is no file {path}",
-            "make data could not get it, or DATA names another",
-            f"make data; or name it: {settings.make('validate', DATA='…')}",
-        )
+        then = f"make data; or name it: {settings.make('validate', DATA='…')}"
+        why = "make data could not get it, or DATA names another"
+        raise Failure(f"there is no file {path}", why, then)
     verdicts = validation.print_verdicts(path)
     rejected = verdicts.total() - verdicts["accepted"]
     if rejected > validation.NAMED:

@@ -7,30 +7,13 @@ Run by: make verify
 """
 
 import os
-from collections import Counter
 
 from pipeline import script
-from pipeline.monitoring import undeclared, verify
-from pipeline.monitoring.verify import Check
+from pipeline.monitoring import verify
 from pipeline.settings import Settings
 from pipeline.text import printable
 
 MOST_FIELDS = 20  # undeclared fields that are listed
-
-
-def print_check(check: Check) -> None:
-    a, b = check.left_number, check.right_number
-    numbers = f"{a:>10,} {check.left:<16} {b:>10,} {check.right:<31}"
-    verdict = "ok" if a == b else f"DIFFERS by {b - a:+,}"
-    print(f"{check.what:<40} {numbers} {verdict}{check.remark}", flush=True)
-
-
-def print_undeclared(fields: Counter[str]) -> None:
-    print(f"\naccepted messages with undeclared fields ({len(fields):,} fields)")
-    for field, number in sorted(fields.items(), key=lambda each: (-each[1], each[0]))[:MOST_FIELDS]:
-        print(f"{printable(field)[:56]:<56} {number:>10,}")
-    if len(fields) > MOST_FIELDS:
-        print(f"… and {len(fields) - MOST_FIELDS:,} more")
 
 
 def main(settings: Settings) -> None:
@@ -39,17 +22,25 @@ def main(settings: Settings) -> None:
     if not os.path.isfile(settings.data):
         print(f"{'file = topic':<40} not checked: there is no file {settings.data}")
     mends = []  # one for each difference
-    for check in reconciliation.checks():
-        print_check(check)
-        if check.left_number != check.right_number:
-            mends.append(check.mend)
+    for what, left, left_number, right, right_number, mend, remark in reconciliation.checks():
+        verdict = "ok"
+        if left_number != right_number:
+            verdict = f"DIFFERS by {right_number - left_number:+,}"
+            mends.append(mend)
+        numbers = f"{left_number:>10,} {left:<16} {right_number:>10,} {right:<31}"
+        print(f"{what:<40} {numbers} {verdict}{remark}", flush=True)
     for note in reconciliation.notes:
         print(note)
     print("\nverdicts in the ledger")
     for status, reason, number in reconciliation.verdicts():
         print(f"{status:<12} {printable(reason):<18} {number:>10,}")
-    if fields := undeclared.count(reconciliation.ledger):
-        print_undeclared(fields)
+    if fields := verify.undeclared_fields(reconciliation.ledger):
+        print(f"\naccepted messages with undeclared fields ({len(fields):,} fields)")
+    in_order = sorted(fields.items(), key=lambda each: (-each[1], each[0]))
+    for field, number in in_order[:MOST_FIELDS]:
+        print(f"{printable(field)[:56]:<56} {number:>10,}")
+    if len(fields) > MOST_FIELDS:
+        print(f"… and {len(fields) - MOST_FIELDS:,} more")
     if mends:
         raise verify.failure(feed, mends)
 

@@ -10,7 +10,6 @@ import pathlib
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import javaproperties
@@ -30,22 +29,21 @@ PUBLISHER_MAY = (ACLOperation.WRITE, ACLOperation.DESCRIBE, ACLOperation.DESCRIB
 PIPELINE_MAY = (ACLOperation.READ, ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
 PRIVATE, READABLE_BY_GROUP, PASSABLE = 0o700, 0o750, 0o711
 
-Step = AbstractContextManager[Callable[[str], None]]
-
 
 class Customer:
     """The names that belong to a customer, and the steps that give or take its rights."""
 
     def __init__(self, settings: Settings):
+        self.pipeline = pipeline_account(settings)
         self.settings, self.feed = settings, settings.feed(settings.name)
         self.name, self.folder = self.feed.topic, self.feed.folder()
         self.publisher, self.readers = f"{self.name}_publisher", f"{self.name}_readers"
-        self.login_file = pathlib.Path(
-            settings.run_dir, "customers", self.name, "client.properties"
-        )
+        customers = pathlib.Path(settings.run_dir, "customers")
+        self.login_file = customers / self.name / "client.properties"
         self.hdfs = hdfs.client(settings.hdfs)
-        self.pipeline = self.hdfs.get_file_info(settings.warehouse).owner
         self.server = f"--bootstrap-server {settings.kafka}"
+        of_login = f"--entity-type users --entity-name {self.publisher}"
+        self.alter = f"kafka-configs {self.server} {of_login} --alter"
         self.left: list[str] = []  # commands of the steps that this account has no right to
 
     def give_rights(self) -> None:
@@ -65,10 +63,7 @@ class Customer:
 
     @contextlib.contextmanager
     def step(self, about: str, command: str) -> Iterator[Callable[[str], None]]:
-        """Runs the block, which makes a change and passes to the yielded function what it did.
-
-        command: does the same, for an account that has the right.
-        """
+        """Runs the block, which passes on what it did; keeps the command where it has no right."""
         done: list[str] = []
         try:
             yield done.append
@@ -78,8 +73,6 @@ class Customer:
             done = ["no right to that"]
             self.left.append(command)
         print(f"  {about:<30} {done[0]}", flush=True)
-
-    # --- Kafka ------------------------------------------------------------------------------------
 
     @functools.cached_property
     def kafka(self) -> KafkaAdminClient:
@@ -99,16 +92,14 @@ class Customer:
             self.kafka.create_topics([new])
             done(f"created: {partitions} partitions, {copies} copies, kept for ever")
 
-    def acl_step(self, act: str, user: str, operations: tuple[ACLOperation, ...]) -> Step:
+    def acls(self, act: str, user: str, operations: tuple[ACLOperation, ...]) -> str:
         names = (each.name.title().replace("_", "") for each in operations)
-        command = (
-            f"kafka-acls {self.server} --{act} --allow-principal User:{user} --topic {self.name} "
-            + " ".join(f"--operation {name}" for name in names)
-        )
-        return self.step(f"topic {self.name}", command)
+        may = " ".join(f"--operation {name}" for name in names)
+        principal = f"--{act} --allow-principal User:{user} --topic {self.name}"
+        return f"kafka-acls {self.server} {principal} {may}"
 
     def allow(self, user: str, operations: tuple[ACLOperation, ...]) -> None:
-        with self.acl_step("add", user, operations) as done:
+        with self.step(f"topic {self.name}", self.acls("add", user, operations)) as done:
             topic = admin.ResourcePattern(admin.ResourceType.TOPIC, self.name)
             may = admin.ACLPermissionType.ALLOW
             acls = [admin.ACL(f"User:{user}", "*", each, may, topic) for each in operations]
@@ -117,7 +108,7 @@ class Customer:
             done(f"{user} may {', '.join(each.name.lower() for each in operations)}")
 
     def forbid(self, user: str, operations: tuple[ACLOperation, ...]) -> None:
-        with self.acl_step("remove", user, operations) as done:
+        with self.step(f"topic {self.name}", self.acls("remove", user, operations)) as done:
             literal, any_right = admin.ACLResourcePatternType.LITERAL, admin.ACLPermissionType.ANY
             topic = admin.ResourcePatternFilter(admin.ResourceType.TOPIC, self.name, literal)
             every = admin.ACLFilter(f"User:{user}", None, ACLOperation.ANY, any_right, topic)
@@ -125,11 +116,6 @@ class Customer:
             if error is not NoError:
                 raise error(self.name)
             done(f"{user} may nothing")
-
-    def login_step(self, change: str) -> Step:
-        user = f"--entity-type users --entity-name {self.publisher}"
-        command = f"kafka-configs {self.server} {user} --alter --{change}"
-        return self.step(f"login {self.publisher}", command)
 
     def has_login(self) -> bool:
         found = self.kafka.describe_user_scram_credentials([self.publisher])
@@ -147,7 +133,8 @@ class Customer:
 
         The file gets its name last: without it, as after an interruption, all is done again.
         """
-        with self.login_step(f"add-config {MECHANISM}=…") as done:
+        command = f"{self.alter} --add-config {MECHANISM}=…"
+        with self.step(f"login {self.publisher}", command) as done:
             # Asked first: an account that may not ask changes nothing.
             if self.has_login() and self.login_file.exists():
                 return done(f"there already; its file: {self.login_file}")
@@ -166,13 +153,12 @@ class Customer:
             done(f"new password, in {self.login_file}")
 
     def delete_login(self) -> None:
-        with self.login_step(f"delete-config {MECHANISM}") as done:
+        command = f"{self.alter} --delete-config {MECHANISM}"
+        with self.step(f"login {self.publisher}", command) as done:
             if self.has_login():
                 self.alter_login(admin.UserScramCredentialDeletion(self.publisher, SCRAM))
             self.login_file.unlink(missing_ok=True)
             done("deleted, with its file")
-
-    # --- HDFS -------------------------------------------------------------------------------------
 
     def chmod(self, path: str, mode: int, what: str) -> None:
         with self.step(f"folder {path}", f"hadoop fs -chmod {mode:o} {path}") as done:
@@ -180,12 +166,9 @@ class Customer:
             done(what)
 
     def create_folder(self) -> None:
-        folder, mode = self.folder, READABLE_BY_GROUP
-        command = (
-            f"hadoop fs -mkdir -p {folder}; "
-            f"hadoop fs -chown {self.pipeline}:{self.readers} {folder}; "
-            f"hadoop fs -chmod {mode:o} {folder}"
-        )
+        folder, mode, owner = self.folder, READABLE_BY_GROUP, f"{self.pipeline}:{self.readers}"
+        steps = f"-mkdir -p {folder}", f"-chown {owner} {folder}", f"-chmod {mode:o} {folder}"
+        command = "; ".join(f"hadoop fs {each}" for each in steps)
         with self.step(f"folder {folder}", command) as done:
             if not hdfs.exists(self.settings.hdfs, folder):
                 self.hdfs.mkdirs(folder, PRIVATE, create_parent=False)
@@ -194,9 +177,9 @@ class Customer:
             done(f"{self.pipeline} writes, the group {self.readers} reads")
 
 
-def customer(settings: Settings) -> Customer:
-    """The customer of the knob NAME. Failure when it, or the warehouse, is not fit."""
-    by_command = settings.origins["NAME"] == "make"
+def pipeline_account(settings: Settings) -> str:
+    """The owner of the warehouse. Failure when there is none, or NAME or STACK is not fit."""
+    by_command, warehouse = settings.origins["NAME"] == "make", settings.warehouse
     if not by_command or not re.fullmatch("[a-z][a-z0-9_]{0,79}", settings.name):
         raise Failure(
             f"NAME is {settings.name!r}" if by_command else "NAME is not set on the command line",
@@ -206,16 +189,16 @@ def customer(settings: Settings) -> Customer:
     if settings.stack != "cluster":
         raise Failure(
             f"STACK is {settings.stack}, which has no accounts",
-            "who can reach these servers may do everything there",
+            "everybody who reaches these servers may do everything there",
             f"type: make customer STACK=cluster CLIENT_CONF=… NAME={settings.name} "
             "(docs/customers.md)",
         )
-    warehouse = settings.warehouse
-    if not hdfs.exists(settings.hdfs, warehouse):
+    try:
+        return str(hdfs.client(settings.hdfs).get_file_info(warehouse).owner)
+    except FileNotFoundError:
         raise Failure(
             f"there is no folder {warehouse} in {settings.hdfs}",
             "its owner is the pipeline's account, which lands all feeds",
             f"as HDFS's superuser: hadoop fs -mkdir {warehouse}; "
             f"hadoop fs -chown PIPELINE {warehouse}",
-        )
-    return Customer(settings)
+        ) from None

@@ -37,7 +37,7 @@ PASSED_ON = (
     # where Python packages come from, and no other setting of pip
     "PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT "
     "PIP_PROXY PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CONFIG_FILE PIP_CACHE_DIR "
-    # who one is on somebody else's services, and the Python there
+    # the account on somebody else's services, and the Python there
     "HADOOP_USER_NAME HADOOP_TOKEN_FILE_LOCATION KRB5CCNAME KRB5_CONFIG PYSPARK_PYTHON "
     # Docker
     "DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG DOCKER_TLS_VERIFY DOCKER_CERT_PATH "

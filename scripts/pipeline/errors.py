@@ -7,17 +7,9 @@ otherwise by the signs in its text.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
-import shutil
-import typing
 
-if typing.TYPE_CHECKING:
-    from pipeline.settings import Settings
-
-# A NameNode below this leaves its safe mode not by itself.
-SPACE_OF_A_NAMENODE = 100 * 2**20  # bytes
 # hdfs-native prints all fields of a DataNode, a thousand characters.
 DATANODE = (
     r'DatanodeInfoProto \{ id: DatanodeIdProto \{ ip_addr: \\?"(.*?)\\?".*?xfer_port: (\d+)'
@@ -218,25 +210,3 @@ def cause(error: BaseException) -> str:
     else:
         line = f"{type(error).__name__}: {lines[0]}"
     return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
-
-
-def mend(error: BaseException, settings: Settings) -> str | None:
-    """What to type after an exception; None for an unknown kind of fault."""
-    kind = kind_of(error)
-    # Kafka's broker halts without giving a reason to its clients.
-    if kind is not None and kind.retriable and local_disk_is_full(settings):
-        kind = DiskFull
-    if isinstance(error, PermissionError) and error.filename and kind is not DiskFull:
-        return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
-    if kind is None or not issubclass(kind, Known):
-        return None
-    return kind.then.format(status=settings.make("status"), run_dir=settings.in_run_dir())
-
-
-def local_disk_is_full(settings: Settings) -> bool:
-    """Whether the local servers have less space than a NameNode needs to leave its safe mode."""
-    if settings.stack == "local":
-        with contextlib.suppress(FileNotFoundError):  # they were never started
-            free = shutil.disk_usage(settings.in_run_dir("storage")).free
-            return free < SPACE_OF_A_NAMENODE
-    return False

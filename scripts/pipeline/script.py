@@ -3,15 +3,18 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from pipeline import errors, settings
-from pipeline.errors import Failure, Outage
+from pipeline.errors import DiskFull, Failure, Known, Outage
 from pipeline.settings import Settings
 from pipeline.text import printable
+
+SPACE_OF_A_NAMENODE = 100 * 2**20  # bytes
 
 
 def run(main: Callable[[Settings], object]) -> NoReturn:
@@ -70,9 +73,30 @@ def unforeseen(error: Exception, settings: Settings) -> Failure:
     return Failure(
         what,
         f"the whole trace: {log_path(settings)}; Spark's own log: {logs}/spark.log",
-        errors.mend(error, settings)
+        mend(error, settings)
         or "no cause of this is known: please report it, with the end of the trace",
     )
+
+
+def mend(error: BaseException, settings: Settings) -> str | None:
+    """What to type after an exception; None for an unknown kind of fault."""
+    kind = errors.kind_of(error)
+    # Kafka's broker halts without giving a reason to its clients.
+    if kind is not None and kind.retriable and local_disk_is_full(settings):
+        kind = DiskFull
+    if isinstance(error, PermissionError) and error.filename:
+        return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if kind is None or not issubclass(kind, Known):
+        return None
+    return kind.then.format(status=settings.make("status"), run_dir=settings.in_run_dir())
+
+
+def local_disk_is_full(settings: Settings) -> bool:
+    """Whether the local servers have less space than a NameNode needs to leave its safe mode."""
+    with contextlib.suppress(FileNotFoundError):  # they were never started
+        free = shutil.disk_usage(settings.in_run_dir("storage")).free
+        return settings.stack == "local" and free < SPACE_OF_A_NAMENODE
+    return False
 
 
 def interrupted(
@@ -83,7 +107,7 @@ def interrupted(
     harmless: why nothing is lost; again: how to retry.
     """
     log_trace()
-    known = errors.mend(error, settings)
+    known = mend(error, settings)
     report = "should it say the same again, please report it, with the end of the traces"
     logs = settings.in_run_dir("logs")
     return Outage(

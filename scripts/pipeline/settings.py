@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from pipeline.errors import UsageError
+from pipeline.text import printable
 
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 # They say which stack a command means. Messages repeat those that are not at their defaults.
@@ -325,7 +326,7 @@ def _check(name: str, values: dict[str, str], origin: str, pattern: str, meaning
     if not re.fullmatch(pattern, values[name], re.ASCII):
         came_from = {"default": "the default", "make": "the make command line"}
         raise UsageError(
-            f"{name} is {shlex.quote(values[name])}",
+            f"{name} is {printable(shlex.quote(values[name]))}",
             f"it came from {came_from.get(origin, 'the environment')}, and must be "
             + (meaning.format(stack=values["STACK"])),
             "type: make help (the knobs, each with its default)",

@@ -7,7 +7,7 @@ import re
 import kafka
 import pytest
 
-from pipeline import errors, settings
+from pipeline import script, settings
 from pipeline.settings import ROOT
 
 
@@ -36,7 +36,7 @@ from pipeline.settings import ROOT
     ],
 )
 def test_an_unforeseen_fault_gets_the_advice_that_fits_its_cause(error, mended, tmp_path):
-    found = errors.mend(error, settings.read({"RUN_DIR": str(tmp_path)}))
+    found = script.mend(error, settings.read({"RUN_DIR": str(tmp_path)}))
     assert mended in found if mended else found is None
 
 

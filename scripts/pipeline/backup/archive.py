@@ -37,7 +37,7 @@ class Manifest:
 
 
 class Hashed:
-    """A reader that hashes what passes, and calls more(bytes) with each amount."""
+    """A reader that hashes what passes, and calls more(bytes)."""
 
     def __init__(self, file: Any, more: Callable[[float], None]):
         self.file, self.hash, self.more = file, hashlib.sha256(), more
@@ -55,10 +55,7 @@ def path(feed: Feed) -> str:
 
 
 def write(path: str, manifest: Manifest, opened: Callable[[str], Any]) -> None:
-    """Writes the file, with opened(name) for each name of the manifest.
-
-    An interrupted backup leaves the previous file as it was.
-    """
+    """Writes the file, with opened(name) for each name of the manifest."""
     more = progress(sum(manifest.files.values()), "written")
     with files.replacing(path, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
 
@@ -127,10 +124,8 @@ def read(path: str, manifest: Manifest, save: Callable[[str, Hashed], None]) -> 
                     save(member.name.removeprefix(FEED), reader)
                 found[member.name] = reader.hash.hexdigest()
     if found.keys() != wanted or found != sums:
-        different = sorted(
-            name for name in wanted if name not in found or found[name] != sums.get(name)
-        )
+        changed = sorted(name for name in wanted if found.get(name, "") != sums.get(name))
         raise tarfile.TarError(
-            f"{len(different)} of its {len(wanted)} files are missing or changed, "
-            f"the first is {different[0] if different else SUMS}"
+            f"{len(changed)} of its {len(wanted)} files are missing or changed, "
+            f"the first is {changed[0] if changed else SUMS}"
         )

@@ -17,7 +17,6 @@ from pipeline.tables import sql
 from pipeline.tables.delta import READING_ORDER
 from pipeline.tables.lock import feed_lock
 
-# {format: how DuckDB's COPY writes it}
 COPY = {"parquet": "FORMAT parquet, COMPRESSION zstd", "csv": "FORMAT csv, HEADER"}
 
 
@@ -59,21 +58,20 @@ def write(
     feed: Feed, database: duckdb.DuckDBPyConnection, tables: Iterable[str], folder: pathlib.Path
 ) -> None:
     """Writes the tables into the folder, and prints each with its rows."""
-    kind, topic = feed.settings.format, feed.topic
-    if kind == "duckdb":
-        database.execute(f"ATTACH {quoted(f'{folder}/{topic}.duckdb')} AS out")
+    kind, is_database = feed.settings.format, feed.settings.format == "duckdb"
+    if is_database:
+        database.execute(f"ATTACH {quoted(f'{folder}/{feed.topic}.duckdb')} AS out")
     for name in tables:
-        if kind == "duckdb":
-            file, statement = f"{topic}.duckdb", f"CREATE TABLE out.{name} AS FROM {name}"
-        else:
-            file = f"{name}.{kind}"
+        file = f"{feed.topic if is_database else name}.{kind}"
+        statement = f"CREATE TABLE out.{name} AS FROM {name}"
+        if not is_database:
             statement = f"COPY {name} TO {quoted(f'{folder}/{file}')} ({COPY[kind]})"
         (rows,) = database.execute(statement).fetchone() or (0,)
         print(f"  {name:<10} {rows:>12,} rows  {file}", flush=True)
-        for column in TABLES[name] if kind == "duckdb" else ():
+        for column in TABLES[name] if is_database else ():
             meaning = quoted(column.meaning)
             database.execute(f"COMMENT ON COLUMN out.{name}.{column.name} IS {meaning}")
-    if kind == "duckdb":
+    if is_database:
         database.execute("DETACH out")
 
 
@@ -84,8 +82,7 @@ def quoted(text: str) -> str:
 
 def dictionary(feed: Feed, tables: Iterable[str]) -> str:
     """The meaning of each column."""
-    about = "Times are UTC. A column marked * is never null."
-    if feed.is_synthetic:
-        about = f"SYNTHETIC data: invented, no real user did this. {about}"
+    about = "SYNTHETIC data: invented, no real user did this. " if feed.is_synthetic else ""
+    about += "Times are UTC. A column marked * is never null."
     parts = [f"## {name}\n\n{columns_as_markdown(name)}" for name in tables]
     return "\n\n".join([f"# Feed {feed.topic}", about, *parts]) + "\n"

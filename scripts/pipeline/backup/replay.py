@@ -1,11 +1,9 @@
 """Sends the ledger's records to a new topic, when a backup is restored into another Kafka.
 
-Each record gets its old partition and offset, with its key, value and time. So the committed
-position stays valid, and landing continues after it.
+Each record gets its old partition and offset, so that the committed position stays valid.
 """
 
 import contextlib
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
@@ -53,12 +51,10 @@ class Replay:
 
         Reads RECORDS_A_SLICE offsets at a time: the ledger may be larger than memory.
         """
+        at, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
         for first in range(begin, end, RECORDS_A_SLICE):
-            place = (
-                (pc.field("kafka_partition") == partition)
-                & (pc.field("kafka_offset") >= first)
-                & (pc.field("kafka_offset") < min(end, first + RECORDS_A_SLICE))
-            )
+            to = min(end, first + RECORDS_A_SLICE)
+            place = (at == partition) & (offset >= first) & (offset < to)
             columns = ["kafka_offset", "key", "value", "kafka_timestamp"]
             found = self.ledger.to_table(columns=columns, filter=place).sort_by("kafka_offset")
             times = pc.divide(found["kafka_timestamp"].cast("int64"), 1000)
@@ -66,15 +62,12 @@ class Replay:
             yield from map(Record, *(column.to_pylist() for column in found.columns))
 
     def holes_end(self, partition: int, end: int) -> int:
-        """The offset after the last one below `end` that the ledger lacks; 0 when it lacks none.
-
-        It lacks offsets whose records had expired before they were landed.
-        """
+        """The offset after the last expired one before `end`, which the ledger lacks; 0: none."""
         in_partition = pc.field("kafka_partition") == partition
         rows = self.ledger.to_table(columns=["kafka_offset"], filter=in_partition)
         there = rows["kafka_offset"].to_numpy()
         lacking = numpy.setdiff1d(numpy.arange(end), there, assume_unique=True)
-        return int(lacking.max()) + 1 if len(lacking) else 0
+        return int(lacking.max(initial=-1)) + 1
 
     def largest_record(self) -> int:
         """Bytes of the ledger's largest record, key and value."""
@@ -86,10 +79,7 @@ class Replay:
         return max((pc.max(size).as_py() or 0 for size in sizes), default=0)
 
     def send(self) -> None:
-        """Sends the records. Failure when the topic holds other records.
-
-        Safe to repeat: what the topic holds already is not sent again.
-        """
+        """Sends the records that the topic lacks. Failure when it holds others."""
         with contextlib.closing(topics.admin(self.feed.settings)) as admin:
             if topics.topic_id(self.feed) is None:
                 self.create_topic(admin)
@@ -107,9 +97,8 @@ class Replay:
                 if name != "max.message.bytes" or int(value) > self.limit
             }
             if settings:
-                admin.alter_configs(
-                    [ConfigResource(ConfigResourceType.TOPIC, self.topic, settings)]
-                )
+                resource = ConfigResource(ConfigResourceType.TOPIC, self.topic, settings)
+                admin.alter_configs([resource])
         total = sum(self.landed.values())
         print(
             f"sent the ledger's records to topic {self.topic} on {self.kafka}, "
@@ -119,21 +108,20 @@ class Replay:
 
     def create_topic(self, admin: KafkaAdminClient) -> None:
         """Creates the topic with the feed's number of partitions, for its largest record."""
-        settings = {
-            "retention.ms": "-1",
-            "max.message.bytes": str(self.limit),
-            "message.timestamp.type": "CreateTime",  # each record keeps its own time
-        }
         declared = {
             "num_partitions": self.manifest.partitions,
             "replication_factor": self.feed.settings.replication,
-            "configs": settings,
+            "configs": {
+                "retention.ms": "-1",
+                "max.message.bytes": str(self.limit),
+                "message.timestamp.type": "CreateTime",  # each record keeps its own time
+            },
         }
         admin.create_topics({self.topic: declared}, wait_for_metadata=True)
         print(f"created topic {self.topic} with {self.manifest.partitions} partition(s)")
 
     def compare(self) -> None:
-        """Failure unless the topic's records are the first part of the ledger's.
+        """Failure unless the topic's records are the first ones of the ledger.
 
         They are after an interrupted restore: the next one continues after them.
         """
@@ -146,9 +134,9 @@ class Replay:
                     self.other_topic(f"partition {at}, offset {offset} is another record")
 
     def send_missing(self, admin: KafkaAdminClient, ends: dict[int, int], missing: int) -> None:
-        """Sends what the topic lacks: of each partition the offsets from its end to the landed one.
+        """Sends of each partition the records from its end to the landed one.
 
-        Failure when a record gets another offset than its own.
+        Failure when one gets another offset than its own.
         """
         more = progress(missing, "sent", "records", 1)
         producer = KafkaProducer(
@@ -164,31 +152,25 @@ class Replay:
         )
         for partition, end in sorted(self.landed.items()):
             begin, hole = ends[partition], self.holes[partition]
-            # The broker assigns offsets one after the other, so holes are filled with empty
-            # records, which are deleted afterwards.
+            # Empty records, which are deleted afterwards, fill the holes between offsets.
             empty = map(Record, range(begin, hole))
             waiting = itertools.chain(empty, self.records(partition, max(begin, hole), end))
             while records := list(itertools.islice(waiting, RECORDS_IN_FLIGHT)):
-                self.send_to(partition, records, producer)
+                sent = [
+                    producer.send(self.topic, (value,), key, partition=partition, timestamp_ms=time)
+                    for _, key, value, time in records
+                ]
+                for record, future in zip(records, sent, strict=True):
+                    if (given := future.get(timeout=60).offset) != record.offset:
+                        self.other_topic(
+                            f"the record of partition {partition}, offset {record.offset} got "
+                            f"offset {given} from the broker: another producer is writing to "
+                            "this topic"
+                        )
                 more(len(records))
             if hole > topics.beginning_offsets(self.feed)[partition]:
                 admin.delete_records({TopicPartition(self.topic, partition): hole})
         producer.close()
-
-    def send_to(self, partition: int, records: list[Record], producer: KafkaProducer) -> None:
-        """Sends the records, and waits for their offsets."""
-        send = functools.partial(producer.send, self.topic, partition=partition)
-        futures = [
-            send(key=key, value=(value,), timestamp_ms=milliseconds)
-            for _, key, value, milliseconds in records
-        ]
-        for record, future in zip(records, futures, strict=True):
-            given = future.get(timeout=60).offset
-            if given != record.offset:
-                self.other_topic(
-                    f"the record of partition {partition}, offset {record.offset} got offset "
-                    f"{given} from the broker: another producer is writing to this topic"
-                )
 
     def other_topic(self, why: str) -> NoReturn:
         """Failure: the topic is not a copy of the ledger."""

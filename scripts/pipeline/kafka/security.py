@@ -28,13 +28,26 @@ from pipeline.errors import UsageError
 from pipeline.settings import Settings
 
 Properties = dict[str, str]
+# {Kafka's name of a setting: the client's}. Kafka has username and password in sasl.jaas.config.
+PYTHON = {
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.kerberos.service.name": "sasl_kerberos_service_name",
+    "username": "sasl_plain_username",
+    "password": "sasl_plain_password",
+}
+KCAT = {
+    "security.protocol": "security.protocol",
+    "sasl.mechanism": "sasl.mechanisms",
+    "sasl.kerberos.service.name": "sasl.kerberos.service.name",
+    "username": "sasl.username",
+    "password": "sasl.password",
+    "ssl.truststore.location": "ssl.ca.location",
+}
 
 
 def properties(settings: Settings) -> Properties:
-    """client.properties; empty when there is none.
-
-    UsageError when it cannot be read, or names a key store that is not PEM.
-    """
+    """client.properties, or nothing. UsageError when it is unreadable, or a store is not PEM."""
     path = settings.client_properties
     if path is None:
         return {}
@@ -42,7 +55,7 @@ def properties(settings: Settings) -> Properties:
         with open(path, encoding="utf-8") as file:
             found = {name: value.strip() for name, value in javaproperties.load(file).items()}
     except (OSError, ValueError) as error:
-        raise _unusable(settings, error) from error
+        raise _unusable(settings, str(error)) from error
     for store in ("ssl.truststore", "ssl.keystore"):
         if f"{store}.location" in found and found.get(f"{store}.type", "JKS").upper() != "PEM":
             raise _unusable(
@@ -54,25 +67,17 @@ def properties(settings: Settings) -> Properties:
     return found
 
 
-def _unusable(settings: Settings, why: object) -> UsageError:
-    return UsageError(
-        f"CLIENT_CONF={settings.client_conf} cannot be used",
-        str(why),
-        "correct the file, then again",
-    )
+def _unusable(settings: Settings, why: str) -> UsageError:
+    what = f"CLIENT_CONF={settings.client_conf} cannot be used"
+    return UsageError(what, why, "correct the file, then again")
 
 
-def _translated(found: Properties, names: dict[str, str], user: str, password: str) -> Properties:
-    """The settings that a client knows, under the client's own names.
-
-    names: {Kafka's name: the client's}. user, password: the client's names of the login, which
-    Kafka has inside sasl.jaas.config.
-    """
-    settings = {theirs: found[ours] for ours, theirs in names.items() if ours in found}
+def _translated(found: Properties, names: dict[str, str]) -> Properties:
+    """The settings that a client knows, under its own names: PYTHON or KCAT."""
     option = r'(username|password)="((?:[^"\\]|\\.)*)"'
-    for name, value in re.findall(option, found.get("sasl.jaas.config", "")):
-        settings[user if name == "username" else password] = re.sub(r"\\(.)", r"\1", value)
-    return settings
+    login = dict(re.findall(option, found.get("sasl.jaas.config", "")))
+    found = found | {name: re.sub(r"\\(.)", r"\1", value) for name, value in login.items()}
+    return {theirs: found[ours] for ours, theirs in names.items() if ours in found}
 
 
 class AnswerBeforeEnd(ssl.SSLSocket):
@@ -96,23 +101,10 @@ class AnswerBeforeEnd(ssl.SSLSocket):
 def for_python(settings: Settings) -> dict[str, Any]:
     """Arguments for kafka-python's clients. UsageError for a file without certificates."""
     found = properties(settings)
-    arguments: dict[str, Any] = _translated(
-        found,
-        {
-            "security.protocol": "security_protocol",
-            "sasl.mechanism": "sasl_mechanism",
-            "sasl.kerberos.service.name": "sasl_kerberos_service_name",
-        },
-        "sasl_plain_username",
-        "sasl_plain_password",
-    )
-    if arguments.get("security_protocol", "").endswith("SSL"):
-        arguments["ssl_context"] = _tls(found, settings)
-    return arguments
-
-
-def _tls(found: Properties, settings: Settings) -> ssl.SSLContext:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    arguments: dict[str, Any] = dict(_translated(found, PYTHON))
+    if not arguments.get("security_protocol", "").endswith("SSL"):
+        return arguments
+    arguments["ssl_context"] = tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.sslsocket_class = AnswerBeforeEnd
     tls.check_hostname = found.get("ssl.endpoint.identification.algorithm") != ""
     if "ssl.truststore.location" not in found:
@@ -126,7 +118,7 @@ def _tls(found: Properties, settings: Settings) -> ssl.SSLContext:
                 load(found[store])
         except OSError as error:
             raise _unusable(settings, f"{store}={found[store]}: {error}") from error
-    return tls
+    return arguments
 
 
 def for_spark(settings: Settings) -> Properties:
@@ -137,17 +129,7 @@ def for_spark(settings: Settings) -> Properties:
 def for_kcat(settings: Settings) -> str:
     """librdkafka's configuration, one setting per line."""
     found = properties(settings)
-    arguments = _translated(
-        found,
-        {
-            "security.protocol": "security.protocol",
-            "sasl.mechanism": "sasl.mechanisms",
-            "ssl.truststore.location": "ssl.ca.location",
-            "sasl.kerberos.service.name": "sasl.kerberos.service.name",
-        },
-        "sasl.username",
-        "sasl.password",
-    )
+    arguments = _translated(found, KCAT)
     if "ssl.keystore.location" in found:
         location = found["ssl.keystore.location"]
         arguments["ssl.certificate.location"] = arguments["ssl.key.location"] = location

@@ -25,7 +25,7 @@ from pipeline.settings import Feed, Settings
 
 SILENCE_LIMIT_S = 60
 RETRY_LIMIT_S = 30
-ANSWER_LIMIT_S = 5
+ANSWER_LIMIT_MS = 5000
 METADATA_S = 10  # make follow finds new partitions within this time
 
 Answer = TypeVar("Answer")
@@ -43,11 +43,11 @@ def admin(settings: Settings, timeout_s: float = 30) -> KafkaAdminClient:
 
 def _consumer(settings: Settings) -> KafkaConsumer:
     """This thread's consumer: KafkaConsumer is not thread-safe."""
-    return _consumer_of_thread(settings, threading.get_ident())
+    return _consumer_of(settings, threading.get_ident())
 
 
 @functools.cache
-def _consumer_of_thread(settings: Settings, thread: int) -> KafkaConsumer:
+def _consumer_of(settings: Settings, thread: int) -> KafkaConsumer:
     # The broker checked each record's CRC already; a check in Python would take most of the time.
     return KafkaConsumer(
         bootstrap_servers=settings.kafka,
@@ -75,17 +75,14 @@ def retry(ask: Callable[[], Answer]) -> Answer:
 
 def names(settings: Settings) -> list[str]:
     """All topics but Kafka's internal ones, sorted."""
-    found: set[str] = retry(_consumer(settings).topics)
-    return sorted(name for name in found if not name.startswith("__"))
+    return sorted(name for name in retry(_consumer(settings).topics) if not name.startswith("__"))
 
 
 def topic_id(feed: Feed) -> str | None:
     """The id that Kafka gave the topic when it was created; None if the topic does not exist."""
     with contextlib.closing(admin(feed.settings)) as client:
-        for found in retry(lambda: client.describe_topics([feed.topic])):
-            if found["error_code"] == 0:
-                return str(found["topic_id"])
-    return None
+        found = retry(lambda: client.describe_topics([feed.topic]))
+    return next((str(each["topic_id"]) for each in found if each["error_code"] == 0), None)
 
 
 def topic_settings(feed: Feed) -> dict[str, str]:
@@ -101,8 +98,7 @@ def topic_settings(feed: Feed) -> dict[str, str]:
 
 
 def _partitions(feed: Feed) -> list[TopicPartition]:
-    consumer = _consumer(feed.settings)
-    numbers = retry(lambda: consumer.partitions_for_topic(feed.topic)) or ()
+    numbers = retry(lambda: _consumer(feed.settings).partitions_for_topic(feed.topic)) or ()
     return [TopicPartition(feed.topic, number) for number in sorted(numbers)]
 
 
@@ -112,46 +108,39 @@ def end_offsets(feed: Feed) -> dict[int, int]:
     Transaction markers and uncommitted records occupy offsets but are not records. An account that
     may not read the topic cannot tell them apart: for it they are counted.
     """
-    begins, consumer = beginning_offsets(feed), _consumer(feed.settings)
-    found = {}
-    for at, end in retry(lambda: consumer.end_offsets(_partitions(feed))).items():
+    begins, found = beginning_offsets(feed), {}
+    for at, end in _ends(feed).items():
         begin, span, last = begins[at.partition], 1, None
         try:
             while not last and span < 10 * (end - begin):
                 records = _read(feed.settings, at, max(begin, end - span), end)
                 last = collections.deque(records, maxlen=1)
                 span *= 10
+            found[at.partition] = last[0].offset + 1 if last else begin
         except TopicAuthorizationFailedError:
             found[at.partition] = end
-            continue
-        found[at.partition] = last[0].offset + 1 if last else begin
     return found
 
 
-def log_ends(feed: Feed) -> dict[int, int]:
-    """{partition: offset after the last record, or after a transaction marker}: one request.
+def _ends(feed: Feed) -> dict[TopicPartition, int]:
+    return retry(lambda: _consumer(feed.settings).end_offsets(_partitions(feed)))
 
-    KafkaError when no broker answers within ANSWER_LIMIT_S.
-    """
-    consumer = _consumer(feed.settings)
-    found = consumer.end_offsets(_partitions(feed), timeout_ms=ANSWER_LIMIT_S * 1000)
+
+def log_ends(feed: Feed) -> dict[int, int]:
+    """end_offsets() with transaction markers: one request. KafkaError after ANSWER_LIMIT_MS."""
+    found = _consumer(feed.settings).end_offsets(_partitions(feed), timeout_ms=ANSWER_LIMIT_MS)
     return {at.partition: offset for at, offset in found.items()}
 
 
 def beginning_offsets(feed: Feed) -> dict[int, int]:
     """{partition: offset of the first record that is still kept}"""
-    consumer = _consumer(feed.settings)
-    found = retry(lambda: consumer.beginning_offsets(_partitions(feed)))
+    found = retry(lambda: _consumer(feed.settings).beginning_offsets(_partitions(feed)))
     return {at.partition: offset for at, offset in found.items()}
 
 
 def records(feed: Feed) -> Iterator[ConsumerRecord]:
-    """Every record of the topic up to its current end, one partition after the other.
-
-    Raises Failure when Kafka stops sending.
-    """
-    consumer = _consumer(feed.settings)
-    for at, end in retry(lambda: consumer.end_offsets(_partitions(feed))).items():
+    """Every record up to the current end, partition by partition. Outage when Kafka is silent."""
+    for at, end in _ends(feed).items():
         yield from _read(feed.settings, at, None, end)
 
 
@@ -160,14 +149,12 @@ def oldest_timestamp(feed: Feed, landed: dict[int, int], ends: dict[int, int]) -
 
     Of each partition its first one, in order of offset. None when there is no such record.
     """
-    begins = beginning_offsets(feed)
-    found = []
+    begins, found = beginning_offsets(feed), []
     for partition, end in ends.items():
         start = max(landed.get(partition, 0), begins.get(partition, 0))
-        if start < end:
-            at = TopicPartition(feed.topic, partition)
-            first = itertools.islice(_read(feed.settings, at, start, end), 1)
-            found += [record.timestamp / 1000 for record in first]
+        at = TopicPartition(feed.topic, partition)
+        first = itertools.islice(_read(feed.settings, at, start, end), 1)
+        found += [record.timestamp / 1000 for record in first]
     return min(found, default=None)
 
 

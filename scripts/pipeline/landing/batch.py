@@ -7,21 +7,19 @@
 3. It commits the files (tables/commits.py): options and questions, then attempts, last the ledger.
 
 Files that no commit names belong to no table, so an interrupted batch is simply repeated.
-
-The shape of a record: kafka_partition int, kafka_offset bigint, kafka_timestamp timestamp,
-key binary, value binary.
 """
 
 import bisect
 import collections
 import functools
+import json
 import os
 import pathlib
 import threading
 import time
 import zipfile
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import deltalake
 import hdfs_native
@@ -34,22 +32,23 @@ from pyspark.sql import DataFrame, SparkSession
 
 import pipeline
 from pipeline.landing import worker
-from pipeline.landing.worker import Accepted, Array, Part, Ranked
+from pipeline.landing.worker import Accepted, Part, Ranked
 from pipeline.message import columns
 from pipeline.settings import Feed, Settings
 from pipeline.spark import session
-from pipeline.tables import commits, hdfs
-from pipeline.tables.delta import Tables, read
+from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.parquet import TableFile, WrittenFile
-from pipeline.tables.position import Position, files_of
 
+# The columns of a record: int, bigint, timestamp, binary, binary.
 RECORD = ["kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
 _preparing = threading.Lock()
+KNOWN = ["keen_id", "content_hash", "kafka_partition", "kafka_offset"]  # of an accepted message
+STATUSES = "accepted", "duplicate", "rejected"
 RECENT_RECORDS = 5_000  # per partition. Most repeats follow within a few records.
 
 
 class Verdicts(NamedTuple):
-    """The final verdicts of all records of a batch, in their order."""
+    """The final verdicts of records, in their order."""
 
     status: list[str]
     reason: list[str | None]
@@ -64,34 +63,60 @@ class Batch(NamedTuple):
     seconds: float
 
 
+Report = Callable[[Batch], object]  # called after each batch
+
+
+def query_id(feed: Feed) -> str | None:
+    """The id that Spark gave the query in its checkpoint; None when there is no checkpoint."""
+    try:
+        with hdfs.client(feed.hdfs).read(feed.folder("_checkpoint/metadata")) as file:
+            return str(json.loads(file.read())["id"])
+    except FileNotFoundError:
+        return None
+
+
 class Landing:
     """Lands the batches of one streaming query, one after the other.
 
-    accepted: recently accepted messages, which are those among the last RECENT_RECORDS of a
-    partition in the last batch. The workers get them, and write no rows for repeats of these. Rows
-    of other repeats are removed by step 2.
+    accepted: messages accepted among the last RECENT_RECORDS of a partition in the last batch. The
+    workers get them, and write no rows for their repeats. Step 2 removes rows of other repeats.
+    failure: what land() raised; Spark passes on only its text.
     """
 
-    def __init__(self, feed: Feed, query_id: str, tables: Tables):
-        self.feed, self.query_id, self.tables = feed, query_id, tables
+    def __init__(self, feed: Feed, tables: delta.Tables, report: Report):
+        self.feed, self.tables, self.report = feed, tables, report
+        self.query_id = ""  # Spark writes it into a new checkpoint before the first batch
         self.accepted: Accepted = {}
+        self.failure: Exception | None = None
 
-    def land(self, records: DataFrame, batch_id: int) -> Batch | None:
-        """Lands one batch: `records` of the shape RECORD, batch_id its number.
+    def land(self, records: DataFrame, batch_id: int) -> None:
+        """What the query calls with each batch; the records are in the columns RECORD."""
+        try:
+            self.query_id = self.query_id or query_id(self.feed) or ""
+            if landed := self.land_batch(records, batch_id):
+                self.report(landed)
+        except Exception as error:
+            self.failure = error
+            raise
 
-        None when there were no records.
-        """
+    def close(self) -> None:
+        """Releases the tables: Py4J holds this object until the JVM collects the query."""
+        self.accepted, self.tables = {}, {}
+
+    def land_batch(self, records: DataFrame, batch_id: int) -> Batch | None:
+        """Lands one batch. None when it has no records."""
         begin = time.monotonic()
         parts = write_files(self.feed, records, self.accepted)
         judged = pa.concat_tables(part.judged for part in parts)
         if not len(judged):
             return None
-        spans = spans_of(judged)
+        extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
+        found = judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
+        spans = {partition: (first, last) for partition, first, last in map(dict.values, found)}
         # A message may repeat one of the same batch, or one that is in `attempts` already.
         keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
         starts = {partition: first for partition, (first, _) in spans.items()}
-        earlier = accepted_before(self.tables["attempts"], keen_ids, starts)
-        verdicts = resolve(judged, earlier)
+        verdicts = resolve(judged, accepted_before(self.tables["attempts"], keen_ids, starts))
         files = correct_files(self.feed, parts, verdicts)
 
         def commit(table: str) -> None:
@@ -105,28 +130,14 @@ class Landing:
         commit("attempts")
         commit("messages")
 
-        names = ("keen_id", "content_hash", "kafka_partition", "kafka_offset")
+        rows = zip(*(judged[name].to_pylist() for name in KNOWN), verdicts.status, strict=True)
         self.accepted = {
             keen_id: (content_hash, f"{partition}-{offset}")
-            for keen_id, content_hash, partition, offset, its_status in zip(
-                *(judged[name].to_pylist() for name in names), verdicts.status, strict=True
-            )
-            if its_status == "accepted" and offset > spans[partition][1] - RECENT_RECORDS
+            for keen_id, content_hash, partition, offset, status in rows
+            if status == "accepted" and offset > spans[partition][1] - RECENT_RECORDS
         }
         statuses = collections.Counter(verdicts.status)
         return Batch(batch_id, spans, statuses, time.monotonic() - begin)
-
-
-def spans_of(judged: pa.Table) -> dict[int, tuple[int, int]]:
-    """{partition: (first offset, last offset)} of a batch."""
-    extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
-    return {
-        row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"])
-        for row in judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
-    }
-
-
-# --- step 1 ---------------------------------------------------------------------------------------
 
 
 def session_for_landing(settings: Settings, name: str, messages: int = 0) -> SparkSession:
@@ -142,10 +153,7 @@ def session_for_landing(settings: Settings, name: str, messages: int = 0) -> Spa
 
 @functools.cache  # several landings, and make all, share a session
 def _prepare_workers(spark: SparkSession, settings: Settings) -> None:
-    """Sends Spark's workers this package, and starts the first worker in the background.
-
-    The start of a worker takes as long as a few thousand messages.
-    """
+    """Sends Spark's workers this package, and starts the first worker in the background."""
     package = pathlib.Path(pipeline.__file__).parent
     archive = settings.in_run_dir("tmp", str(os.getpid()), "pipeline.zip")
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -160,46 +168,43 @@ def _prepare_workers(spark: SparkSession, settings: Settings) -> None:
 def write_files(
     feed: Feed, records: DataFrame, accepted: Accepted, ranks: dict[int, Ranked] | None = None
 ) -> list[Part]:
-    """Has Spark's workers decode the records and write their files.
+    """Has Spark's workers decode the records and write their files (worker.write)."""
+    address, folder, ranks = feed.hdfs, feed.folder(), ranks or {}
 
-    accepted, ranks: as in worker.write.
-    """
-    write = worker.write(feed.hdfs, feed.folder(), accepted, ranks)
+    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # What a nested function names is sent along with it, so it names as little as possible.
+        return worker.write(batches, address, folder, accepted, ranks)
+
     results = records.mapInArrow(write, worker.RESULT).collect()
     return [worker.unpacked(row.result) for row in results]
 
 
-# --- step 2 ---------------------------------------------------------------------------------------
-
-
 def accepted_before(
-    attempts: deltalake.DeltaTable, keen_ids: Iterable[str], starts: Position
+    attempts: deltalake.DeltaTable, keen_ids: Iterable[str], starts: position.Position
 ) -> Accepted:
     """Those of the keen_ids that were accepted before this batch, from the table `attempts`.
 
     starts: {partition: the batch's first offset}; a batch that is repeated after a crash must not
     find its own rows and call them duplicates. Reads only files whose statistics allow one of the
-    keen_ids: first that column, the others where it has one. (A keen_id starts with its time, so
-    files of other times are skipped.)
+    keen_ids: a keen_id starts with its time, so files of other times are skipped.
     """
     in_order = sorted(keen_ids)
     wanted, found = pa.array(in_order, pa.string()), {}
-    bounds = {
-        file["path"]: (file.get("min.keen_id"), file.get("max.keen_id"))
-        for file in (files_of(attempts) if in_order else ())
-    }
-    for fragment in attempts.to_pyarrow_dataset().get_fragments() if bounds else ():
-        least, most = bounds.get(fragment.path.lstrip("/"), (None, None))
-        if least is not None and most is not None:
-            if bisect.bisect_left(in_order, least) == bisect.bisect_right(in_order, most):
-                continue
-        if not pc.any(pc.is_in(read(fragment, ["keen_id"])["keen_id"], wanted)).as_py():
+
+    def may_have_one(file: dict[str, Any]) -> bool:
+        least, most = file.get("min.keen_id"), file.get("max.keen_id")
+        if least is None or most is None:
+            return bool(in_order)
+        return bisect.bisect_left(in_order, least) < bisect.bisect_right(in_order, most)
+
+    to_read = {file["path"] for file in filter(may_have_one, position.files_of(attempts))}
+    for fragment in position.fragments(attempts, to_read):
+        if not pc.any(pc.is_in(delta.read(fragment, ["keen_id"])["keen_id"], wanted)).as_py():
             continue
-        frame = read(fragment, ["keen_id", "content_hash", "kafka_partition", "kafka_offset"])
+        frame = delta.read(fragment, KNOWN)
         frame = frame.filter(pc.is_in(frame["keen_id"], wanted))
-        for keen_id, content_hash, partition, offset in zip(
-            *(column.to_pylist() for column in frame.columns), strict=True
-        ):
+        rows = zip(*(column.to_pylist() for column in frame.columns), strict=True)
+        for keen_id, content_hash, partition, offset in rows:
             if offset < starts.get(partition, offset + 1):
                 found[keen_id] = content_hash, f"{partition}-{offset}"
     return found
@@ -210,13 +215,11 @@ def resolve(judged: pa.Table, earlier: Accepted) -> Verdicts:
 
     earlier: what was accepted in earlier batches, at least where the keen_id is in this one.
     """
-    status, reason = judged["status"].to_pylist(), judged["reason"].to_pylist()
+    names = ("status", "reason", "keen_id", "content_hash")
+    status, reason, keen_ids, hashes = (judged[name].to_pylist() for name in names)
     valid = numpy.flatnonzero(judged["valid"].to_numpy(zero_copy_only=False))
-    order = [
-        judged[name].to_numpy()[valid]
-        for name in ("rank", "kafka_timestamp", "kafka_partition", "kafka_offset")
-    ]
-    keen_ids, hashes = judged["keen_id"].to_pylist(), judged["content_hash"].to_pylist()
+    by = ("rank", "kafka_timestamp", "kafka_partition", "kafka_offset")
+    order = [judged[name].to_numpy()[valid] for name in by]
     repeats = worker.Repeats(earlier)
     for number in numpy.lexsort(order[::-1]):
         place = valid[number]
@@ -240,51 +243,31 @@ def correct_files(feed: Feed, parts: list[Part], verdicts: Verdicts) -> list[Wri
 def correct(
     client: hdfs_native.Client, folder: str, part: Part, verdicts: Verdicts
 ) -> list[WrittenFile]:
-    """Rewrites the files of one task whose rows do not agree with the final verdicts."""
-    accepted = numpy.array([each == "accepted" for each in verdicts.status], dtype=bool)
+    """The files of one task: rewritten, if their rows do not agree with the final verdicts."""
+    accepted = numpy.array(verdicts.status, dtype=object) == "accepted"
     written = part.judged["written"].to_numpy(zero_copy_only=False)
     assert not (accepted & ~written).any(), "a message was accepted whose rows nobody has written"
     final = {name: pa.array(cells, pa.string()) for name, cells in verdicts._asdict().items()}
     if all(cells.equals(part.judged[name].combine_chunks()) for name, cells in final.items()):
         return part.files
-    stays = accepted[written]
-    questions, options = (
-        part.judged[name].to_numpy()[written] for name in ("questions", "options")
-    )
-    keep = {
-        "attempts": stays,
-        "questions": numpy.repeat(stays, questions),
-        "options": numpy.repeat(stays, options),
-    }
+    keep = {"attempts": accepted[written]}
+    for child in ("questions", "options"):
+        keep[child] = numpy.repeat(accepted[written], part.judged[child].to_numpy()[written])
     new = []
-    for file in part.files:
-        target = TableFile(client, folder, file.table)
-        source = f"{folder}/{file.table}/{file.path}"
-        _rewrite(client, source, target, final, keep.get(file.table))
+    for table, path, *_ in part.files:
+        target, source = TableFile(client, folder, table), f"{folder}/{table}/{path}"
+        schema, at = columns.SCHEMAS[table], 0
+        with client.read(source) as content:
+            parquet = pyarrow.parquet.ParquetFile(content)
+            for group in range(parquet.num_row_groups):
+                frame = parquet.read_row_group(group).cast(schema)
+                begin, at = at, at + len(frame)
+                if table in keep:
+                    frame = frame.filter(pa.array(keep[table][begin:at]))
+                for name, cells in final.items() if table == "messages" else ():
+                    place = schema.get_field_index(name)
+                    frame = frame.set_column(place, schema.field(name), cells[begin:at])
+                target.write(frame)
         client.delete(source)
         new += target.close()
     return new
-
-
-def _rewrite(
-    client: hdfs_native.Client,
-    source: str,
-    target: TableFile,
-    final: dict[str, pa.Array],
-    keep: Array | None,
-) -> None:
-    """Copies the rows to `keep` of a file; None: of the ledger, all, with the final verdicts."""
-    schema, at = columns.SCHEMAS[target.table], 0
-    with client.read(source) as content:
-        parquet = pyarrow.parquet.ParquetFile(content)
-        for group in range(parquet.num_row_groups):
-            frame = parquet.read_row_group(group).cast(schema)
-            length = len(frame)
-            if keep is not None:
-                frame = frame.filter(pa.array(keep[at : at + length]))
-            else:
-                for name, cells in final.items():
-                    place = frame.column_names.index(name)
-                    frame = frame.set_column(place, schema.field(name), cells.slice(at, length))
-            target.write(frame)
-            at += length

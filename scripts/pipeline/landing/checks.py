@@ -32,9 +32,8 @@ class Topic(NamedTuple):
 def check_topic(feed: Feed, landed: Position | None, ledger: deltalake.DeltaTable | None) -> Topic:
     """Checks that the topic is the one that was landed, and has every record after `landed`.
 
-    landed: the committed position of the ledger; both are None before the first landing.
-    Failure when the topic is missing, recreated or truncated, or when records expired and the knob
-    SKIP_EXPIRED is not set.
+    landed: the committed position of the ledger; both are None before the first landing. Failure
+    when the topic is missing, recreated or truncated, or records expired without SKIP_EXPIRED.
     """
     topic_id = topics.topic_id(feed)
     if topic_id is None:
@@ -43,14 +42,14 @@ def check_topic(feed: Feed, landed: Position | None, ledger: deltalake.DeltaTabl
             "nothing was published yet, or TOPIC is misspelt",
             feed.make("publish", "DATA"),
         )
-    ends, begins = topics.end_offsets(feed), topics.beginning_offsets(feed)
-    if landed is not None and ledger is not None:
-        _check_same_topic(feed, topic_id, ends, landed, ledger)
-    position = landed or {}
+    ends, landed = topics.end_offsets(feed), landed or {}
+    if ledger is not None:
+        known_id = ledger.metadata().configuration.get(TOPIC_ID)
+        _check_same_topic(feed, topic_id, ends, landed, known_id)
     expired = {
-        partition: (position.get(partition, 0), begin)
-        for partition, begin in begins.items()
-        if begin > position.get(partition, 0)
+        partition: (landed.get(partition, 0), begin)
+        for partition, begin in topics.beginning_offsets(feed).items()
+        if begin > landed.get(partition, 0)
     }
     if expired and not feed.settings.skip_expired:
         spans = "; ".join(
@@ -68,7 +67,7 @@ def check_topic(feed: Feed, landed: Position | None, ledger: deltalake.DeltaTabl
 
 
 def _check_same_topic(
-    feed: Feed, topic_id: str, ends: Position, landed: Position, ledger: deltalake.DeltaTable
+    feed: Feed, topic_id: str, ends: Position, landed: Position, known_id: str | None
 ) -> None:
     """Failure when the topic was recreated, or ends before what is landed."""
     folder = feed.path()[:-1]
@@ -78,7 +77,6 @@ def _check_same_topic(
         f"{feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old; "
         f"then: {feed.make('land')}"
     )
-    known_id = ledger.metadata().configuration.get(TOPIC_ID)
     if known_id != topic_id:
         raise Failure(
             f"topic {feed.topic} is not the one that was landed: it was deleted and recreated",
@@ -86,10 +84,10 @@ def _check_same_topic(
             ways_on,
         )
     for partition, offset in landed.items():
-        if ends.get(partition, 0) < offset:
+        if (end := ends.get(partition, 0)) < offset:
             raise Failure(
                 f"topic {feed.topic} ends before what is landed",
-                f"partition {partition} ends at {ends.get(partition, 0)}, "
-                f"landed is up to {offset}: records were lost in Kafka",
+                f"partition {partition} ends at {end}, landed is up to {offset}: "
+                "records were lost in Kafka",
                 ways_on,
             )

@@ -2,17 +2,19 @@
 
 import collections
 import contextlib
+import os
+import select
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kafka.errors import KafkaError
-from pyspark import SparkContext
 
 from pipeline import errors
 from pipeline.kafka import topics
 from pipeline.landing import stream
-from pipeline.landing.batch import Batch
+from pipeline.landing.batch import STATUSES, Batch
 from pipeline.settings import Feed
 from pipeline.spark import session
 from pipeline.stack import probes
@@ -22,8 +24,9 @@ from pipeline.tables.position import Position
 POLL_S = 0.5
 PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets it
 METRICS_S = 10  # between two updates of the metrics while nothing is new
+FINISH_LIMIT_S = 20  # for the running landing, after a signal
 ATTEMPTS = 3  # of a landing that fails although the servers answer
-STATUSES = "accepted", "duplicate", "rejected"
+_ending = threading.Lock()  # acquired by the thread that ends the process
 
 
 def say(text: str) -> None:
@@ -51,19 +54,19 @@ class Follower:
         while not self.stopping.is_set():
             pause = POLL_S
             try:
-                pause = self.look()
+                pause = self.poll()
                 failed = 0
             except Exception as error:
                 failed += 1
                 if self.stopping.is_set():
                     return
-                if not errors.is_outage(error) or failed > ATTEMPTS or has_lost_spark():
+                if not errors.is_outage(error) or failed > ATTEMPTS or session.has_lost_jvm():
                     raise
                 if not self.wait_for_servers(error):
                     return
             self.stopping.wait(pause)
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Lands what is new since the last call. Returns the seconds to wait until the next one."""
         if self.ends is None and self.feed.topic not in topics.names(self.feed.settings):
             if not self.told:
@@ -83,9 +86,6 @@ class Follower:
         """Lands what is new, and prints a line for each batch."""
         position: Position = {}
 
-        def start(_: int, landed: Position) -> None:
-            position.update(landed)
-
         def report(batch: Batch) -> None:
             position.update({at: last + 1 for at, (_, last) in batch.spans.items()})
             lag = "not known"
@@ -98,7 +98,7 @@ class Follower:
 
         with feed_lock(self.feed), self.landing:
             if not self.stopping.is_set():
-                stream.land(self.feed, start, report)
+                stream.land(self.feed, lambda _, landed: position.update(landed), report)
 
     def wait_for_servers(self, error: Exception) -> bool:
         """Waits until Kafka and HDFS answer. Returns False when make down has stopped them."""
@@ -116,7 +116,57 @@ class Follower:
             time.sleep(1)
 
 
-def has_lost_spark() -> bool:
-    """Whether the JVM of this process has ended."""
-    jvm = getattr(SparkContext._gateway, "proc", None)
-    return jvm is not None and jvm.poll() is not None
+@contextlib.contextmanager
+def own_process_group() -> Iterator[Callable[[], None]]:
+    """Gives the terminal to a process group of this process; yields a function that gives it back.
+
+    Otherwise Ctrl-C reaches make, too, which ends with an error. Ctrl-Z does not suspend the block,
+    because the user's shell would not notice.
+    """
+    before = os.getpgrp()
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+        if before == os.getpid() or before != os.tcgetpgrp(terminal):
+            raise OSError("a process group of its own already, or in the background")
+    except OSError:  # or there is no terminal
+        yield lambda: None
+        return
+    for number in signal.SIGTTOU, signal.SIGTSTP:
+        signal.signal(number, signal.SIG_IGN)
+    os.setpgid(0, 0)
+    os.tcsetpgrp(terminal, os.getpgrp())
+    try:
+        yield lambda: os.tcsetpgrp(terminal, before)
+    finally:
+        os.tcsetpgrp(terminal, before)
+
+
+def watch_signals(follower: Follower, give_terminal_back: Callable[[], None]) -> None:
+    """Ends the process on SIGINT and SIGTERM, from a thread of its own.
+
+    A handler would wait for native code in the main thread, which may wait for a server.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda *_: None)
+
+    def watch() -> None:
+        os.read(reader, 1)
+        follower.stopping.set()
+        if not follower.landing.acquire(blocking=False):
+            say("finishing the running landing; again: abandon it")
+            select.select([reader], [], [], FINISH_LIMIT_S)
+        end(follower, give_terminal_back)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end(follower: Follower, give_terminal_back: Callable[[], None]) -> None:
+    """Prints the closing line, and ends the process and its Spark session."""
+    _ending.acquire()
+    verdicts = ", ".join(f"{follower.total[status]:,} {status}" for status in STATUSES)
+    say(f"ended after {follower.total['batches']:,} batches: {verdicts}")
+    give_terminal_back()
+    os._exit(0)

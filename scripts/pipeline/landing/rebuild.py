@@ -3,8 +3,8 @@
 Called by make reprocess and, after an interrupted reprocessing, by landing. Does not need Kafka. An
 accepted message stays the accepted one of its keen_id as long as it is valid.
 
-Readers continue meanwhile. They see the old version until the new one is committed, and every
-attempt with all its children, because the steps are:
+Readers continue. They see the old version until the new one is committed, and every attempt with
+all its children, because the steps are:
 1. Write all files, as landing does (batch.py).
 2. Delete the attempts whose accepted message is now another one, and wait for the grace period.
 3. Replace each table in one commit: options and questions, attempts, the ledger. The new children
@@ -20,19 +20,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import deltalake
 import numpy
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import Failure
 from pipeline.landing import batch, worker
-from pipeline.landing.batch import Verdicts
-from pipeline.landing.worker import Ranked
 from pipeline.message.declaration import TABLES
 from pipeline.settings import Feed
 from pipeline.tables import commits, delta, hdfs
-from pipeline.tables.delta import TOPIC_ID, existing_table, read
 from pipeline.tables.parquet import TableFile, WrittenFile
 
 VERDICT = ["keen_id", "status", "reason", "content_hash"]
@@ -50,31 +46,30 @@ def rebuild(feed: Feed) -> None:
             f"land the feed first: {feed.make('land')}",
         )
     delta.bring_up_to_date(feed, delta.open_tables(feed))
-    begin = time.monotonic()
+    begin, client = time.monotonic(), hdfs.client(feed.hdfs)
     print(
         f"{ledger.count():,} messages of the ledger of feed {feed.topic}, judged again; "
         "readers find the old version until it is done",
         flush=True,
     )
-    client = hdfs.client(feed.hdfs)
     client.mkdirs(feed.folder(MARK))
-    delta.create_tables(feed, ledger.metadata().configuration.get(TOPIC_ID))  # those missing
-    ledger = existing_table(feed, "messages")
-    old = read(ledger.to_pyarrow_dataset(), [*POSITION, *VERDICT])
-    attempts = read(
-        existing_table(feed, "attempts").to_pyarrow_dataset(),
-        ["keen_id", *POSITION, "content_hash"],
-    )
-    new, files = judged_again(feed, ledger, attempts, old)
+    delta.create_tables(feed, ledger.metadata().configuration.get(delta.TOPIC_ID))  # those missing
+    ledger = delta.existing_table(feed, "messages")
+    old = delta.read(ledger.to_pyarrow_dataset(), [*POSITION, *VERDICT])
+    attempts = delta.read(delta.existing_table(feed, "attempts").to_pyarrow_dataset(), batch.KNOWN)
+    new, files = judged_again(feed, ledger.version(), attempts, old)
     print(f"  judged        {time.monotonic() - begin:>8.1f} s", flush=True)
     accepted = new.filter(pc.equal(new["status"], "accepted"))
     delete_exchanged(feed, attempts, accepted)
     keen_ids = accepted["keen_id"].combine_chunks()
     for table in TABLES:
-        of_table = files
+        opened = delta.existing_table(feed, table)
         if table in ("options", "questions"):
-            of_table = [*files, *dropped_rows(feed, table, keen_ids)]
-        commits.commit(table, existing_table(feed, table), of_table, overwrite=True)
+            dropped = TableFile(client, feed.folder(), table)
+            for frame in commits.rows_without_attempt(opened, keen_ids):
+                dropped.write(frame)
+            files += dropped.close()
+        commits.commit(table, opened, files, overwrite=True)
         print(f"  {table:<12}  {time.monotonic() - begin:>8.1f} s", flush=True)
     # An interrupted landing left rows beyond the ledger's end, judged by the old rules. Their
     # attempts are gone now. Without the checkpoint their records are landed as new ones.
@@ -86,31 +81,22 @@ def rebuild(feed: Feed) -> None:
 
 
 def judged_again(
-    feed: Feed, ledger: deltalake.DeltaTable, attempts: pa.Table, old: pa.Table
+    feed: Feed, version: int, attempts: pa.Table, old: pa.Table
 ) -> tuple[pa.Table, list[WrittenFile]]:
     """Writes the files of all messages: -> (POSITION and VERDICT of each message, the files)."""
     spark = batch.session_for_landing(feed.settings, "reprocess")
-    records = (
-        spark.read.format("delta")
-        .option("versionAsOf", ledger.version())
-        .load(feed.path("messages"))
-        .select(*batch.RECORD)
-    )
-    parts = batch.write_files(feed, records, {}, ranks_of(attempts, old))
+    ledger = spark.read.format("delta").option("versionAsOf", version).load(feed.path("messages"))
+    ranks = ranks_of(attempts, old)
+    parts = batch.write_files(feed, ledger.select(*batch.RECORD), {}, ranks)
     # Spark reads an empty ledger, of a landing interrupted in its first batch, in no part.
     judged = pa.concat_tables([worker.JUDGED.empty_table(), *(part.judged for part in parts)])
     verdicts = batch.resolve(judged, {})
-    return with_verdicts(judged, verdicts), batch.correct_files(feed, parts, verdicts)
-
-
-def with_verdicts(judged: pa.Table, verdicts: Verdicts) -> pa.Table:
-    """POSITION and VERDICT of each record."""
     final = {name: pa.array(cells, pa.string()) for name, cells in verdicts._asdict().items()}
-    unchanged = [*POSITION, "keen_id", "content_hash"]
-    return pa.table({name: judged[name] for name in unchanged} | final)
+    new = pa.table({name: judged[name] for name in batch.KNOWN} | final)
+    return new, batch.correct_files(feed, parts, verdicts)
 
 
-def ranks_of(attempts: pa.Table, ledger: pa.Table) -> dict[int, Ranked]:
+def ranks_of(attempts: pa.Table, ledger: pa.Table) -> dict[int, worker.Ranked]:
     """The ranks of the messages that are accepted now: 0 by `attempts`, 1 only by the ledger.
 
     The two differ after an interruption, or when `attempts` is damaged.
@@ -120,33 +106,18 @@ def ranks_of(attempts: pa.Table, ledger: pa.Table) -> dict[int, Ranked]:
     for rank, frame in ((1, in_ledger), (0, attempts)):
         for partition, offset in rows_of(frame, POSITION):
             found.setdefault(partition, {})[offset] = rank
-    ranked = {}
-    for partition, of_offset in found.items():
-        offsets, ranks = zip(*sorted(of_offset.items()), strict=True)
-        ranked[partition] = numpy.array(offsets), numpy.array(ranks)
-    return ranked
+    return {
+        partition: tuple(numpy.array(sorted(ranks.items())).T) for partition, ranks in found.items()
+    }
 
 
 def delete_exchanged(feed: Feed, attempts: pa.Table, accepted: pa.Table) -> None:
     """Deletes the attempts whose accepted message is now another one; waits for their readers."""
-    names = [*POSITION, "content_hash"]
-    now = {keen_id: its for keen_id, *its in rows_of(accepted, ["keen_id", *names])}
-    exchanged = [
-        keen_id
-        for keen_id, *its in rows_of(attempts, ["keen_id", *names])
-        if keen_id in now and now[keen_id] != its
-    ]
-    if exchanged:
-        commits.delete_attempts(existing_table(feed, "attempts"), exchanged)
+    now = {keen_id: its for keen_id, *its in rows_of(accepted, batch.KNOWN)}
+    were = rows_of(attempts, batch.KNOWN)
+    if exchanged := [keen_id for keen_id, *its in were if now.get(keen_id, its) != its]:
+        commits.delete_attempts(delta.existing_table(feed, "attempts"), exchanged)
         commits.wait_for_readers()
-
-
-def dropped_rows(feed: Feed, table: str, accepted: pa.Array) -> list[WrittenFile]:
-    """A file with the table's rows whose keen_id is not among the accepted; none without such."""
-    dropped = TableFile(hdfs.client(feed.hdfs), feed.folder(), table)
-    for frame in commits.rows_without_attempt(existing_table(feed, table), accepted):
-        dropped.write(frame)
-    return dropped.close()
 
 
 def rows_of(frame: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -156,14 +127,12 @@ def rows_of(frame: pa.Table, columns: list[str]) -> Iterator[tuple[Any, ...]]:
 
 def print_changes(old: pa.Table, new: pa.Table) -> None:
     """Prints how many verdicts changed, by kind. old and new: the same messages, in any order."""
+    order = [(name, "ascending") for name in POSITION]
+    pairs = zip(*(rows_of(each.sort_by(order), VERDICT) for each in (old, new)), strict=True)
 
-    def by_position(frame: pa.Table) -> Iterator[tuple[Any, ...]]:
-        return rows_of(frame.sort_by([(name, "ascending") for name in POSITION]), VERDICT)
-
-    def word(keen_id: str, status: str, reason: str | None, content_hash: str) -> str:
+    def word(_: str, status: str, reason: str | None, __: str) -> str:
         return " ".join(filter(None, (status, (reason or "").split(":")[0])))
 
-    pairs = zip(by_position(old), by_position(new), strict=True)
     changes = collections.Counter((word(*was), word(*now)) for was, now in pairs if was != now)
     for (was, now), number in sorted(changes.items()):
         what = f"changed in their detail {was}" if was == now else f"were {was}, are {now}"

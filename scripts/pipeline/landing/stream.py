@@ -15,20 +15,19 @@ import math
 from collections.abc import Callable
 
 from pyspark.errors import StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipeline import script
 from pipeline.errors import Failure
 from pipeline.kafka import security
 from pipeline.landing import rebuild
-from pipeline.landing.batch import Batch, Landing, session_for_landing
+from pipeline.landing.batch import RECORD, Landing, Report, query_id, session_for_landing
 from pipeline.landing.checks import Topic, check_topic
 from pipeline.message.declaration import TABLES
 from pipeline.settings import Feed
 from pipeline.spark import session
 from pipeline.tables import commits, delta, hdfs, position
-from pipeline.tables.delta import Tables
 from pipeline.tables.position import Position
 
 # The driver keeps about 200 bytes per message of a batch, and an interrupted batch is repeated.
@@ -37,15 +36,14 @@ MESSAGES_A_BATCH = 100_000
 MESSAGES_A_TASK = 5_000
 
 Start = Callable[[int, Position], object]  # called with (new records, the committed position)
-Report = Callable[[Batch], object]  # called after each batch
 
 
 def land(feed: Feed, start: Start, report: Report) -> bool:
-    """Lands what is new in the feed's topic, or raises a Failure. Safe to repeat after any failure.
+    """Lands what is new in the feed's topic. Safe to repeat after any Failure.
 
     Returns whether anything was new. The caller holds the feed's lock.
     """
-    if hdfs.exists(feed.hdfs, feed.folder("_reprocess")):
+    if hdfs.exists(feed.hdfs, feed.folder(rebuild.MARK)):
         print(f"an interrupted make reprocess of feed {feed.topic} comes first", flush=True)
         rebuild.rebuild(feed)
     tables = delta.tables_for_commits(feed)
@@ -56,9 +54,11 @@ def land(feed: Feed, start: Start, report: Report) -> bool:
     delta.bring_up_to_date(feed, tables)
     if landed is not None and topic.new(landed) == 0 and not topic.expired:
         return False
-    if landed is None:  # a checkpoint without its ledger would skip the records before it
-        delete_checkpoint(feed)
     try:
+        # A checkpoint without its ledger would skip the records before it. With its checkpoint the
+        # query would ask for the expired records.
+        if landed is None or topic.expired:
+            hdfs.client(feed.hdfs).delete(feed.folder("_checkpoint"), recursive=True)
         # A session takes seconds to start; meanwhile the tables are created.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             starting = pool.submit(session_for_landing, feed.settings, "land")
@@ -68,7 +68,7 @@ def land(feed: Feed, start: Start, report: Report) -> bool:
             landed = after_gaps(feed, tables, landed or {}, topic)
             start(topic.new(landed), landed)
             spark = starting.result()
-        stream(feed, spark, tables, landed, topic.ends, report)
+        stream(spark, Landing(feed, tables, report), landed, topic.ends)
         hdfs.at_once(commits.compact, tables.values())
     except Exception as error:
         raise interruption(feed, error) from None
@@ -95,11 +95,10 @@ def interruption(feed: Feed, error: Exception) -> Failure:
     return interrupted
 
 
-def check_reached(feed: Feed, tables: Tables, ends: Position) -> None:
+def check_reached(feed: Feed, tables: delta.Tables, ends: Position) -> None:
     """Failure when the ledger ends before the topic, although the query has landed all of it."""
     reached = position.position_of(tables["messages"]) or {}
-    short = {partition: end for partition, end in ends.items() if reached.get(partition, 0) < end}
-    if short:
+    if short := {at: end for at, end in ends.items() if reached.get(at, 0) < end}:
         raise Failure(
             f"the ledger of feed {feed.topic} does not reach the topic's end",
             f"{short} were the ends, {reached} is landed: "
@@ -110,13 +109,11 @@ def check_reached(feed: Feed, tables: Tables, ends: Position) -> None:
         )
 
 
-def after_gaps(feed: Feed, tables: Tables, landed: Position, topic: Topic) -> Position:
+def after_gaps(feed: Feed, tables: delta.Tables, landed: Position, topic: Topic) -> Position:
     """The committed position after the expired records, which are noted with the ledger.
 
     Prepares for a query without a checkpoint, too: it starts at that position.
     """
-    if topic.expired:  # with its checkpoint the query would ask for the expired records
-        delete_checkpoint(feed)
     if query_id(feed) is None and tables["options"].version() > 0:
         print("  there are tables but no checkpoint: continuing after the ledger's end", flush=True)
         commits.delete_uncommitted_rows(feed, landed)
@@ -134,37 +131,11 @@ def after_gaps(feed: Feed, tables: Tables, landed: Position, topic: Topic) -> Po
     return landed
 
 
-def stream(
-    feed: Feed,
-    spark: SparkSession,
-    tables: Tables,
-    landed: Position,
-    ends: Position,
-    report: Report,
-) -> None:
-    """Lands the records from `landed` to before `ends`."""
-    lander = Lander(feed, tables, report)
-    query = (
-        new_records(feed, spark, landed, ends)
-        .writeStream.option("checkpointLocation", feed.path("_checkpoint"))
-        .trigger(availableNow=True)  # up to the topic's end as it is now, then stop
-        .foreachBatch(lander.land)
-        .start()
-    )
-    try:
-        query.awaitTermination()
-    except StreamingQueryException as error:
-        raise lander.failure or error from error
-    finally:
-        lander.close()
-
-
-def new_records(feed: Feed, spark: SparkSession, landed: Position, ends: Position) -> DataFrame:
-    """The stream of the topic's records (batch.RECORD), in batches of even size."""
-    new = sum(end - landed.get(partition, 0) for partition, end in ends.items())
-    # Spark divides a batch among the partitions and rounds each share, so one record more per
-    # partition avoids a tiny last batch. A single batch takes what has arrived since `ends` was
-    # read, too.
+def stream(spark: SparkSession, landing: Landing, landed: Position, ends: Position) -> None:
+    """Lands the records from `landed` to before `ends`, in batches of even size."""
+    feed, new = landing.feed, sum(end - landed.get(at, 0) for at, end in ends.items())
+    # Spark rounds each partition's share of a batch: one record more avoids a tiny last batch. A
+    # single batch takes what has arrived since `ends` was read, too.
     batches = math.ceil(new / MESSAGES_A_BATCH)
     batch_size = math.ceil(new / batches) + len(ends) if batches > 1 else MESSAGES_A_BATCH
     # With minPartitions all cores read a topic of one partition, too.
@@ -181,55 +152,19 @@ def new_records(feed: Feed, spark: SparkSession, landed: Position, ends: Positio
         .option("maxOffsetsPerTrigger", batch_size)
         .option("minPartitions", tasks)
         .load()
-        .select(
-            F.col("partition").alias("kafka_partition"),
-            F.col("offset").alias("kafka_offset"),
-            F.col("timestamp").alias("kafka_timestamp"),
-            "key",
-            "value",
-        )
+        .select(*(F.col(name.removeprefix("kafka_")).alias(name) for name in RECORD))
     )
-    # One file per table, whatever the number of partitions.
-    return records.coalesce(1) if tasks == 1 else records
-
-
-class Lander:
-    """What the query calls with each batch.
-
-    Py4J holds it until the JVM collects the query, in make follow perhaps an hour later: close()
-    releases the open tables.
-    """
-
-    def __init__(self, feed: Feed, tables: Tables, report: Report):
-        self.feed, self.tables, self.report = feed, tables, report
-        self.landing: Landing | None = None
-        self.failure: Exception | None = None  # what land() raised; Spark passes on only its text
-
-    def land(self, records: DataFrame, batch_id: int) -> None:
-        try:
-            if self.landing is None:
-                # The query's id is known only now: Spark writes it into a new checkpoint.
-                self.landing = Landing(self.feed, query_id(self.feed) or "", self.tables)
-            landed = self.landing.land(records, batch_id)
-            if landed:
-                self.report(landed)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def close(self) -> None:
-        self.landing, self.tables = None, {}
-
-
-def query_id(feed: Feed) -> str | None:
-    """The id that Spark gave the query in its checkpoint; None when there is no checkpoint."""
+    if tasks == 1:  # one file per table, whatever the number of partitions
+        records = records.coalesce(1)
+    query = (
+        records.writeStream.option("checkpointLocation", feed.path("_checkpoint"))
+        .trigger(availableNow=True)  # up to the topic's end as it is now, then stop
+        .foreachBatch(landing.land)
+        .start()
+    )
     try:
-        with hdfs.client(feed.hdfs).read(feed.folder("_checkpoint/metadata")) as file:
-            return str(json.loads(file.read())["id"])
-    except FileNotFoundError:
-        return None
-
-
-def delete_checkpoint(feed: Feed) -> None:
-    """Without it, the next query starts after the ledger's end."""
-    hdfs.client(feed.hdfs).delete(feed.folder("_checkpoint"), recursive=True)
+        query.awaitTermination()
+    except StreamingQueryException as error:
+        raise landing.failure or error from error
+    finally:
+        landing.close()

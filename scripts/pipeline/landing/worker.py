@@ -1,11 +1,10 @@
 """One batch of records to the four tables, the worker side: decodes records, writes Parquet files.
 
 Spark's workers import this module, so it must not import those of the driver.
-What a task returns to the driver is small: the names and statistics of its files, and JUDGED.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy
@@ -18,16 +17,16 @@ from pipeline.tables import hdfs
 from pipeline.tables.parquet import TableFile, WrittenFile
 
 LAST = 2  # rank of a message that was not accepted before
-RESULT = "result binary"  # the schema of what write gives Spark: one row per task
+RESULT = "result binary"  # the schema of a task's result
 
 Accepted = dict[str, tuple[str, str]]  # {keen_id: (content hash, position)}; position: "3-17"
 Array = numpy.typing.NDArray[Any]
 Ranked = tuple[Array, Array]  # a partition's (sorted offsets, rank of each)
 Order = tuple[int, ...]  # (rank, time, partition, offset)
-Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]  # for DataFrame.mapInArrow
 
-# What the driver needs to know of each record, in the order of the task's records. Of the valid
-# messages with one keen_id, the first by (rank, time, partition, offset) is accepted.
+
+# What the driver needs to know of each record, in the task's order. Of the valid messages with one
+# keen_id, the first by Order is accepted.
 JUDGED = pa.schema(
     [
         ("kafka_partition", pa.int32()),
@@ -55,24 +54,20 @@ class Part(NamedTuple):
 
 
 class Repeats:
-    """Finds valid messages that repeat an earlier one with the same keen_id.
-
-    accepted: what was accepted before all of these.
-    """
+    """Finds valid messages that repeat an earlier one; accepted: before all of these."""
 
     def __init__(self, accepted: Accepted):
-        self.first: dict[str, tuple[Order, str, str]] = {
+        self.first: dict[str, tuple[Order | None, str, str]] = {
             keen_id: ((), *known) for keen_id, known in accepted.items()
         }
 
     def judge(self, keen_id: str, content_hash: str, order: Order) -> tuple[str, str | None]:
         """-> (status, reason); provisional unless messages come in order."""
         position = f"{order[2]}-{order[3]}"
-        first = self.first.get(keen_id)
-        if first is None or order < first[0]:
+        its_order, its_hash, its_position = self.first.get(keen_id, (None, "", ""))
+        if its_order is None or order < its_order:
             self.first[keen_id] = order, content_hash, position
             return "accepted", None
-        _, its_hash, its_position = first
         if its_hash == content_hash:
             return "duplicate", f"duplicate_of: {its_position}"
         return "rejected", f"conflicts_with: {its_position}"
@@ -84,50 +79,36 @@ def nothing(_: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def write(
-    address: str, folder: str, accepted: Accepted, ranks: dict[int, Ranked] | None = None
-) -> Task:
-    """-> the function for DataFrame.mapInArrow: it writes the files of a task's records.
-
-    Its result is one row (RESULT) that tells the driver what is in them. address: of HDFS.
-    folder: the feed's. accepted: as much as is known of what was accepted before. ranks: by
-    partition, of the messages that precede others with their keen_id, whatever their time.
-    """
-
-    def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        # What a nested function names is sent along with it, so it names as little as possible.
-        yield from write_task(batches, address, folder, accepted, ranks or {})
-
-    return task
-
-
-def write_task(
-    batches: Iterator[pa.RecordBatch],
+    records: Iterator[pa.RecordBatch],
     address: str,
     folder: str,
     accepted: Accepted,
     ranks: dict[int, Ranked],
 ) -> Iterator[pa.RecordBatch]:
-    """Writes the files of a task's records; yields RESULT."""
+    """Writes the files of a task's records; yields RESULT, a row that tells what is in them.
+
+    address: of HDFS. folder: the feed's. accepted: as much as is known of what was accepted before.
+    ranks: by partition, of the messages that precede others with their keen_id.
+    """
     client, repeats = hdfs.client(address), Repeats(accepted)
     new = {table: TableFile(client, folder, table) for table in TABLES}
-    judged = [write_records(batch, new, repeats, ranks) for batch in batches]
+    judged = [write_records(batch, new, repeats, ranks) for batch in records]
     written: list[WrittenFile] = sum(hdfs.at_once(TableFile.close, new.values()), [])
-    part = Part(written, pa.concat_tables(judged) if judged else JUDGED.empty_table())
-    yield pa.RecordBatch.from_arrays([pa.array([packed(part)])], ["result"])
+    part = Part(written, pa.concat_tables([JUDGED.empty_table(), *judged]))
+    yield pa.record_batch({"result": [packed(part)]})
 
 
 def write_records(
-    records: pa.RecordBatch,
-    new: dict[str, TableFile],
-    repeats: Repeats,
-    ranks: dict[int, Ranked],
+    records: pa.RecordBatch, new: dict[str, TableFile], repeats: Repeats, ranks: dict[int, Ranked]
 ) -> pa.Table:
-    """Writes the rows of these records; -> JUDGED, a row per record."""
+    """Writes the rows of these records; -> JUDGED."""
     partitions, offsets = records["kafka_partition"].to_numpy(), records["kafka_offset"].to_numpy()
     times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
     rank = numpy.full(len(records), LAST, dtype=numpy.int8)
-    for place in range(len(records)) if ranks else ():
-        rank[place] = rank_of(ranks.get(partitions[place]), offsets[place])
+    for partition, (ranked, their_ranks) in ranks.items():
+        at = numpy.searchsorted(ranked, offsets).clip(max=len(ranked) - 1)
+        has_one = (partitions == partition) & (ranked[at] == offsets)
+        rank[has_one] = their_ranks[at[has_one]]
     found: list[tuple[Any, ...]] = []  # FOUND of each record
     messages, places, hashes = [], [], []
     for place, value in enumerate(records["value"]):
@@ -143,7 +124,7 @@ def write_records(
                 hashes.append(content_hash)
         is_valid, is_written = message is not None, status == "accepted"
         found.append((keen_id, content_hash, is_valid, status, reason, is_written))
-    questions, options = (numpy.zeros(len(records), dtype=numpy.int64) for _ in range(2))
+    questions, options = numpy.zeros((2, len(records)), dtype=numpy.int64)
     if messages:
         rows = columns.tables(messages, partitions[places], offsets[places], hashes)
         questions[places], options[places] = rows.questions, rows.options
@@ -151,8 +132,8 @@ def write_records(
             new[table].write(frame)
     judged = pa.table(
         {
-            "kafka_partition": records["kafka_partition"],
-            "kafka_offset": records["kafka_offset"],
+            "kafka_partition": partitions,
+            "kafka_offset": offsets,
             "kafka_timestamp": times,
             "rank": rank,
             **dict(zip(FOUND, map(list, zip(*found, strict=True)), strict=True)),
@@ -166,22 +147,11 @@ def write_records(
     return judged
 
 
-def rank_of(ranked: Ranked | None, offset: int) -> int:
-    """The rank of an offset; LAST if it has none."""
-    if ranked is not None:
-        place = numpy.searchsorted(ranked[0], offset)
-        if place < len(ranked[0]) and ranked[0][place] == offset:
-            return int(ranked[1][place])
-    return LAST
-
-
 def packed(part: Part) -> bytes:
     """The files as JSON, and the table, in Arrow's stream format."""
-    sink = pa.BufferOutputStream()
     judged = part.judged.replace_schema_metadata({"files": json.dumps(part.files)})
-    with pa.ipc.new_stream(
-        sink, judged.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
-    ) as stream:
+    sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, judged.schema, options=options) as stream:
         stream.write_table(judged)
     return bytes(sink.getvalue().to_pybytes())
 

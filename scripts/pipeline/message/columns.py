@@ -18,23 +18,16 @@ ARROW = {  # Delta's name of a type -> Arrow's type
     "binary": pa.binary(),
 }
 SCHEMAS = {
-    table: pa.schema(
-        [pa.field(column.name, ARROW[column.type], not column.required) for column in columns]
-    )
+    table: pa.schema([pa.field(each.name, ARROW[each.type], not each.required) for each in columns])
     for table, columns in TABLES.items()
 }
-
+EXAM = "keen_id", "base_exam_id", "exam_name"  # columns that questions and options have, too
 Numbers = numpy.ndarray
 
 
 class Rows(NamedTuple):
-    """The rows of messages: of each table, in the messages' order.
-
-    questions, options: how many of them each message has.
-    """
-
-    tables: dict[str, pa.Table]
-    questions: Numbers
+    tables: dict[str, pa.Table]  # in the messages' order
+    questions: Numbers  # how many of them each message has
     options: Numbers
 
 
@@ -57,21 +50,18 @@ def tables(
         "content_hash": pa.array(hashes, pa.string()),
     }
     attempts = _table("attempts", messages, made)
-    exam = {
-        name: attempts[name].combine_chunks() for name in ("keen_id", "base_exam_id", "exam_name")
-    }
-    question_ids = pa.array([question.id for question in questions], pa.string())
-    question_positions = _positions(question_count)
+    exam = {name: attempts[name].combine_chunks() for name in EXAM}
+    positions = _positions(question_count)
     made = {
         **{name: _repeated(array, question_count) for name, array in exam.items()},
-        "question_position": question_positions,
+        "question_position": positions,
         "option_count": pa.array(option_count, pa.int32()),
     }
     question_rows = _table("questions", questions, made)
     made = {
         **{name: _repeated(array, options_per_message) for name, array in exam.items()},
-        "question_position": _repeated(question_positions, option_count).cast(pa.int32()),
-        "question_id": _repeated(question_ids, option_count),
+        "question_position": _repeated(positions, option_count).cast(pa.int32()),
+        "question_id": _repeated(question_rows["question_id"].combine_chunks(), option_count),
         "option_position": _positions(option_count),
     }
     option_rows = _table("options", options, made)
@@ -81,15 +71,11 @@ def tables(
 
 def _table(name: str, elements: Sequence[Any], made: dict[str, pa.Array]) -> pa.Table:
     """elements: a struct per row. made: the columns that the pipeline fills itself."""
-    columns = [
-        made[column.name] if column.name in made else _column(column, elements)
-        for column in TABLES[name]
-    ]
-    return pa.table(columns, names=SCHEMAS[name].names)
+    others = {each.name: _column(each, elements) for each in TABLES[name] if each.name not in made}
+    return pa.table(made | others).select(SCHEMAS[name].names)
 
 
 def _column(column: Column, elements: Sequence[Any]) -> pa.Array:
-    """The array of a column, from a struct per row."""
     assert column.kind, column
     try:
         values = list(map(attrgetter(column.path), elements))
@@ -104,15 +90,13 @@ def _column(column: Column, elements: Sequence[Any]) -> pa.Array:
 
 
 def _lengths(name: str, elements: Sequence[Any]) -> Numbers:
-    """The length of the list of this name in each element."""
     return numpy.fromiter(map(len, map(attrgetter(name), elements)), numpy.int64, len(elements))
 
 
 def _positions(of_each: Numbers) -> pa.Array:
     """0, 1, … for each: the places of children within their parent."""
-    total, begins = int(of_each.sum()), numpy.cumsum(of_each) - of_each
-    places = numpy.arange(total, dtype=numpy.int32)
-    return pa.array(places - numpy.repeat(begins, of_each).astype(numpy.int32))
+    begins = numpy.repeat(numpy.cumsum(of_each) - of_each, of_each)
+    return pa.array((numpy.arange(len(begins)) - begins).astype(numpy.int32))
 
 
 def _repeated(array: pa.Array, of_each: Numbers) -> pa.Array:

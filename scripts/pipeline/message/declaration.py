@@ -1,8 +1,7 @@
 """The declaration of the message: each field's name, kind, meaning and column, required or not.
 
-Everything else that knows the message's form is derived from it: the validator, the decoder and the
-columns, the tables and their comments (TABLES below), and, by `make dictionary`, the published JSON
-Schema and the data dictionary in docs/tables.md. What is known about a kind stands in kinds.py.
+The validator, the decoder, the columns and the tables (TABLES below) are derived from it, and, by
+`make dictionary`, the published JSON Schema and the data dictionary in docs/tables.md.
 
 A new optional field is one line at the end of its object here:
     Field("device", TEXT, "what the attempt was made on", required=False),
@@ -11,10 +10,10 @@ It becomes a column at the end of its table; `make land` adds the column to tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pipeline.message.kinds import (
     BOOLEAN,
@@ -31,53 +30,69 @@ from pipeline.message.kinds import (
 Named = TypeVar("Named", "Field", "Column")
 
 
-def _in_order(named: Iterable[Named], names: str) -> tuple[Named, ...]:
-    """Sorts what has a name by a list of names; names that are not in the list come last."""
+def _in_order(names: str, *named: Named) -> tuple[Named, ...]:
+    """Sorts what has a name by a list of names; what was declared later, and is not in it, last."""
     place = {name: number for number, name in enumerate(names.split())}
+    assert place.keys() <= {each.name for each in named}, names
     return tuple(sorted(named, key=lambda each: place.get(each.name, len(place))))
 
 
 @dataclass(frozen=True)
 class Object:
-    """Fields in the order in which the validator checks them.
-
-    spelled: the order of the names in the content hash (the source's own order); fields that are
-    not named there follow at the end.
-    """
-
-    fields: tuple[Field, ...]
+    fields: tuple[Field, ...]  # in the order in which the validator checks them
+    # The order of the names in the content hash (the source's own); unnamed fields follow.
     spelled: str
+    json: ClassVar[type[dict[str, Any]]] = dict
+    words: ClassVar = "an object"
 
     @cached_property
     def fields_as_spelled(self) -> tuple[Field, ...]:
-        return _in_order(self.fields, self.spelled)
+        return _in_order(self.spelled, *self.fields)
 
 
 @dataclass(frozen=True)
 class Array:
     element: Object
     at_least: int = 0
+    json: ClassVar[type[list[Any]]] = list
+    words: ClassVar = "an array"
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of an object.
-
-    meaning: the column's comment and the JSON Schema's description. column: the column's name, when
-    it is not the field's. absent: the column's value where an optional field is absent or null.
-    values: the only texts that are allowed.
-    """
-
     name: str
     kind: Kind | Object | Array
-    meaning: str
+    meaning: str  # the column's comment and the JSON Schema's description
     required: bool = True
-    column: str = ""
-    absent: object = None
-    values: tuple[str, ...] = ()
+    column: str = ""  # the column's name, when it is not the field's
+    absent: object = None  # the column's value where an optional field is absent or null
+    values: tuple[str, ...] = ()  # the only texts that are allowed
 
 
-# A table: one entry per field.
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str  # as Delta spells it
+    required: bool
+    meaning: str
+    # Where its value is in the element of the message that a row is made from, such as
+    # "sequences.counts.total"; empty for a column that the pipeline fills itself.
+    path: str = ""
+    kind: Kind | None = None  # of the field there
+    absent: object = None  # as in Field
+
+
+def _columns(declared: Object, path: str = "", required: bool = True) -> Iterator[Column]:
+    """A column for each single value of an object and its inner objects, arrays left out."""
+    for each in declared.fields:
+        place, kind, is_required = path + each.name, each.kind, required and each.required
+        if isinstance(kind, Object):
+            yield from _columns(kind, f"{place}.", is_required)
+        elif isinstance(kind, Kind):
+            name, filled = each.column or each.name, is_required or each.absent is not None
+            yield Column(name, kind.column, filled, each.meaning, place, kind, each.absent)
+
+
 # fmt: off
 RESULTS = {  # user_result -> the count it belongs to
     "correct": "correct", "incorrect": "incorrect",
@@ -143,50 +158,6 @@ MESSAGE = Object((
     Field("exam_name", TEXT, "the exam's name; not unique: some names belong to two exams"),
 ), spelled="keen_timestamp max_attempts started_at base_exam_id user_exam_id sequences "
            "keen_created_at certification keen_id exam_name")
-# fmt: on
-
-
-# --- the tables ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table, with its type as Delta spells it.
-
-    path: where its value is in the element of the message that a row is made from, such as
-    "sequences.counts.total"; empty for a column that the pipeline fills itself. kind: of the field
-    there. absent: as in Field.
-    """
-
-    name: str
-    type: str
-    required: bool
-    meaning: str
-    path: str = ""
-    kind: Kind | None = None
-    absent: object = None
-
-
-def _columns(declared: Object, path: str = "", required: bool = True) -> Iterator[Column]:
-    """A column for each single value of an object and its inner objects, arrays left out."""
-    for each in declared.fields:
-        place, name, kind = path + each.name, each.column or each.name, each.kind
-        is_required = required and each.required
-        if isinstance(kind, Object):
-            yield from _columns(kind, f"{place}.", is_required)
-        elif isinstance(kind, Kind):
-            filled = is_required or each.absent is not None
-            yield Column(name, kind.column, filled, each.meaning, place, kind, each.absent)
-
-
-def _table(order: str, *columns: Column) -> tuple[Column, ...]:
-    """The columns in the named order; unnamed ones, fields that were declared later, at the end."""
-    assert set(order.split()) <= {column.name for column in columns}, order
-    return _in_order(columns, order)
-
-
-# A table: one entry per column.
-# fmt: off
 _EXAM = (
     Column("keen_id", "string", True, "the attempt it belongs to"),
     Column("base_exam_id", "string", True, "the exam"),
@@ -200,23 +171,21 @@ _EXAM = (
 # ledger last: a reader who opens `attempts` first finds every child, and the ledger's highest
 # offsets are the committed position.
 TABLES: dict[str, tuple[Column, ...]] = {
-    "options": _table(
-        "keen_id base_exam_id exam_name question_position question_id option_position option_id "
-        "checked clicked_at submitted correct",
+    "options": (
         *_EXAM,
         Column("question_id", "string", True, QUESTION.fields[0].meaning),
         Column("option_position", "integer", True,
                "the place at which the option was shown, from 0"),
         *_columns(OPTION),
     ),
-    "questions": _table(
+    "questions": _in_order(
         "keen_id base_exam_id exam_name question_position question_id user_result user_correct "
         "user_incomplete user_submitted option_count",
         *_EXAM,
         *_columns(QUESTION),
         Column("option_count", "integer", True, "number of options shown"),
     ),
-    "attempts": _table(
+    "attempts": _in_order(
         "keen_id user_exam_id base_exam_id exam_name started_at keen_timestamp keen_created_at "
         "certification max_attempts attempt sequences_id total correct incorrect incomplete "
         "unanswered submitted all_correct question_count kafka_partition kafka_offset content_hash",

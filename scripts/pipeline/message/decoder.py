@@ -17,50 +17,39 @@ from pipeline.message.kinds import Kind
 
 
 class Examined(NamedTuple):
-    """A record's value. message: a struct; None when it is invalid, for which reason says why.
-
-    keen_id: None where it could not be read. content_hash: None where the declared fields could not
-    all be read.
-    """
-
-    message: Any
-    keen_id: str | None
-    content_hash: str | None
-    reason: str | None
+    message: Any  # a struct; None when it is invalid
+    keen_id: str | None  # None where it could not be read
+    content_hash: str | None  # None where the declared fields could not all be read
+    reason: str | None  # why it is invalid
 
 
-def _struct(declared: Object, name: str, plain: bool = True, keeps_null: bool = False) -> Any:
+def _struct(declared: Object, name: str, plain: bool = True, absent: object = None) -> Any:
     """A msgspec type for an object of the declaration.
 
     plain: with the fast decoder's types; otherwise for content that is known to be valid.
-    keeps_null: an optional field that is null is encoded as null; otherwise it is left out, as an
-    absent one is.
+    absent: an absent field's value, which is not encoded. UNSET: null is encoded as null.
     """
 
     def type_of(kind: Object | Array | Kind, name: str) -> Any:
         if isinstance(kind, Object):
-            return _struct(kind, name, plain, keeps_null)
+            return _struct(kind, name, plain, absent)
         if isinstance(kind, Array):
-            element = _struct(kind.element, name, plain, keeps_null)
+            element = _struct(kind.element, name, plain, absent)
             return Annotated[list[element], Meta(min_length=kind.at_least)]  # type: ignore[valid-type]
         return kind.plain if plain else Any
 
     fields: list[Any] = []
     for field in declared.fields_as_spelled:
         kind = Literal[field.values] if field.values else type_of(field.kind, field.name)
-        if field.required:
-            fields.append((field.name, kind))
-        elif keeps_null:
-            fields.append((field.name, kind | None | UnsetType, UNSET))
-        else:
-            fields.append((field.name, kind | None, None))
+        optional = (kind | None | UnsetType, absent)
+        fields.append((field.name, kind) if field.required else (field.name, *optional))
     return msgspec.defstruct(
         name, fields, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
     )
 
 
 _decode = msgspec.json.Decoder(_struct(MESSAGE, "message")).decode
-_decode_with_nulls = msgspec.json.Decoder(_struct(MESSAGE, "message", keeps_null=True)).decode
+_decode_with_nulls = msgspec.json.Decoder(_struct(MESSAGE, "message", absent=UNSET)).decode
 _VALID = _struct(MESSAGE, "message", plain=False)
 encode = msgspec.json.Encoder().encode
 
@@ -71,12 +60,12 @@ def plain(value: bytes) -> tuple[Any, bytes] | None:
     Returns the message and its content, encoded as the content hash needs it: each declared field
     once, in the source's order, nulls left out. Returns None for every other message, valid or not.
 
-    The decoder rejects text that is not JSON, undeclared fields and wrong types. It does not reject
-    a key that is twice in an object; so the keys of the text are counted. Each is followed by `":`,
-    as is each key of the encoded content, which has no key twice. If the numbers are equal, the
-    text has none either. They also differ when an optional field is null: then the content is
-    encoded with its nulls. A string may contain `":` too, and has it in both, unless the text has
-    the quote as \\u0022. White space between a key and its colon would hide the key.
+    The decoder does not reject a key that is twice in an object; so the keys of the text are
+    counted. Each is followed by `":`, as is each key of the encoded content, which has none twice.
+    If the numbers are equal, the text has none twice either. They also differ when an optional
+    field is null: then the content is encoded with its nulls. A string may contain `":` too, and
+    has it in both, unless the text has the quote as \\u0022. White space between a key and its
+    colon would hide the key.
     """
     try:
         message = _decode(value)
@@ -99,8 +88,7 @@ def plain(value: bytes) -> tuple[Any, bytes] | None:
 
 def examine(value: bytes | None) -> Examined:
     """Decodes and validates a record's value."""
-    found = plain(value) if value else None
-    if found:
+    if value and (found := plain(value)):
         message, canonical = found
         return Examined(message, message.keen_id, _hash(canonical), None)
     reason, keen_id, content = validator.examine(value)

@@ -1,8 +1,6 @@
 """The kinds of single values: all that is known about each of them.
 
-How a value is read from JSON, exactly and by the fast decoder, what a verdict says of a wrong one,
-what becomes of it in a column, and how the JSON Schema describes it. A new kind is one entry here;
-the fields that have it stand in declaration.py.
+A new kind is one entry here; the fields that have it stand in declaration.py.
 
 Imports neither Arrow nor a client, because scripts that need only the declaration start faster so.
 """
@@ -59,8 +57,6 @@ class Kind:
     form: str = ""  # what the JSON Schema's description adds for publishers
 
 
-# --- times ----------------------------------------------------------------------------------------
-
 _YEAR, _CLOCK = r"19[7-9][0-9]|[2-9][0-9]{3}", r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _DATE = rf"(1969|{_YEAR})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _ZONE = r"(Z|[+-](0[0-9]|1[0-7]):[0-5][0-9]|[+-]18:00)"  # as far as java.time's limit
@@ -75,25 +71,21 @@ def utc(text: str) -> str | None:
     match = re.fullmatch(_TIME, text)
     if not match:
         return None
-    fraction, zone = match[5] or "", match[6]
     try:
-        moment = datetime.fromisoformat(text[:19] + zone.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text[:19] + match[6].replace("Z", "+00:00"))
     except ValueError:  # no such day
         return None
     seconds = (moment - EPOCH_BEGIN) // timedelta(seconds=1)
     if not 0 <= seconds <= LAST_SECOND:
         return None
     shown = (EPOCH_BEGIN + timedelta(seconds=seconds)).isoformat()[:19]
-    return f"{shown}.{fraction[1:7].ljust(6, '0')}Z"
+    return f"{shown}.{(match[5] or '')[1:7].ljust(6, '0')}Z"
 
 
 def _microseconds(epoch: str) -> int:
-    """Truncated."""
     seconds, _, fraction = epoch.partition(".")
     return int(seconds) * 1_000_000 + int(fraction[:6].ljust(6, "0"))
 
-
-# --- the kinds ------------------------------------------------------------------------------------
 
 _EPOCH = r"^[0-9]{1,12}(\.[0-9]+)?$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
@@ -109,7 +101,6 @@ def _text_if(fits: Callable[[str], object]) -> Callable[[str], str | None]:
 
 
 def _whole(least: int, most: int) -> dict[str, Any]:
-    """What the kinds of whole numbers have in common."""
     return {
         "json": Number,
         "plain": Annotated[int, Meta(ge=least, le=most)],
@@ -118,7 +109,6 @@ def _whole(least: int, most: int) -> dict[str, Any]:
     }
 
 
-# A table: one entry per kind.
 # fmt: off
 TEXT = Kind(str, "a text", plain=str, column="string", schema={"type": "string"})
 BOOLEAN = Kind(bool, "true or false", plain=bool, column="boolean", schema={"type": "boolean"})

@@ -4,6 +4,7 @@ The rules and their order are those of docs/tables.md (Verdicts). Used by landin
 (in Spark's workers), by make validate, and when publishing compares the file with the topic.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -16,33 +17,22 @@ from pipeline.message.kinds import Kind, Number
 
 MAX_DEPTH = 1000
 
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{]|[\]}]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[{\]}]', re.DOTALL)
 # Half a surrogate pair, or a whole one: only an escape sequence can put either into a text.
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-_JSON_TYPES = {
-    type(None): "null",
-    dict: "an object",
-    list: "an array",
-    str: "a text",
-    bool: "a boolean",
-    Number: "a number",
-}
+_JSON_TYPES = {type(None): "null", bool: "a boolean", Number: "a number", str: "a text"}
+_JSON_TYPES |= {kind.json: kind.words for kind in (Object, Array)}
 
 
 class Verdict(NamedTuple):
-    """reason: None when the message is valid, otherwise a reason word, a colon and detail.
-
-    keen_id: None where it could not be read. content: the declared fields in the order of the
-    content hash; None where they could not all be read.
-    """
-
-    reason: str | None
-    keen_id: str | None = None
+    reason: str | None  # None when valid, otherwise a reason word, a colon and detail
+    keen_id: str | None = None  # None where it could not be read
+    # The declared fields in the order of the content hash; None where they could not all be read.
     content: dict[str, Any] | None = None
 
 
 class _Unreadable(ValueError):
-    """What is not even a JSON object; the text is the verdict's reason."""
+    """Not even a JSON object; the text is the verdict's reason."""
 
 
 def examine(value: bytes | None) -> Verdict:
@@ -54,11 +44,11 @@ def examine(value: bytes | None) -> Verdict:
     except _Unreadable as error:
         return Verdict(str(error))
     keen_id = found["keen_id"] if isinstance(found.get("keen_id"), str) else None
-    findings = _Findings()
-    content = findings.walk(found, MESSAGE, "")
+    reader = _Reader()
+    content = reader.read(found, MESSAGE, "")
     for reason in ("missing", "wrong_type", "bad_timestamp"):
-        if reason in findings.by_reason:
-            return Verdict(f"{reason}: {findings.by_reason[reason]}", keen_id)
+        if reason in reader.errors:
+            return Verdict(f"{reason}: {reader.errors[reason]}", keen_id)
     return Verdict(_contradiction(content["sequences"]), keen_id, content)
 
 
@@ -74,14 +64,10 @@ def _object_in(value: bytes | None) -> dict[str, Any]:
         raise _Unreadable(f"not_utf8: byte {error.start} is 0x{value[error.start]:02x}") from None
     if isinstance(found, dict):
         return found
+    detail = f" ({_shown(found)})"
     if isinstance(found, list):
         detail = f" of {len(found)}: publish one message an element"
-    else:
-        detail = f" ({_shown(found)})"
     raise _Unreadable(f"not_an_object: it is {_JSON_TYPES[type(found)]}{detail}")
-
-
-# --- JSON -----------------------------------------------------------------------------------------
 
 
 def parse(text: str) -> Any:
@@ -99,12 +85,12 @@ def parse(text: str) -> Any:
         )
         if _HALF_A_PAIR.search(text):
             json.dumps(value, ensure_ascii=False, default=lambda number: None).encode()
+        return value
     except json.JSONDecodeError as error:
-        raise _Unreadable(f"not_json: {error}") from None
+        fault = str(error)
     except UnicodeEncodeError:
-        why = "a text holds half a surrogate pair, which is no character"
-        raise _Unreadable(f"not_json: {why}") from None
-    return value
+        fault = "a text holds half a surrogate pair, which is no character"
+    raise _Unreadable(f"not_json: {fault}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -121,14 +107,8 @@ def _no_constant(word: str) -> None:
 
 
 def _depth(text: str) -> int:
-    deepest = depth = 0
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token[0] in "]}":
-            depth -= 1
-    return deepest
+    brackets = (token[0] for token in _TOKEN.finditer(text) if token[0] in "[{]}")
+    return max(itertools.accumulate(1 if each in "[{" else -1 for each in brackets), default=0)
 
 
 def _shown(value: Any) -> str:
@@ -148,88 +128,69 @@ def _spelled(value: Any) -> str:
     return json.dumps(value)
 
 
-# --- the declared fields --------------------------------------------------------------------------
-
-
-class _Findings:
-    """The errors found, by reason; of each reason the first in the order of the declaration."""
+class _Reader:
+    """Reads the declared fields, and keeps the first error of each reason."""
 
     def __init__(self) -> None:
-        self.by_reason: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
 
-    def add(self, reason: str, detail: str) -> None:
-        self.by_reason.setdefault(reason, detail)
-
-    def wrong_type(self, path: str, value: Any, expected: str) -> None:
-        named = f"{_JSON_TYPES[type(value)]} ({_shown(value)})"
-        self.add("wrong_type", f"{path} is {named}, expected {expected}")
-
-    def walk(self, value: Any, declared: Object | Array | Kind, path: str) -> Any:
+    def read(self, value: Any, declared: Object | Array | Kind, path: str) -> Any:
         """Checks a value that is not null against its declaration.
 
         -> the value with declared fields only, in the order of the content hash, and plain numbers
         """
-        if isinstance(declared, Kind):
-            return self.read(value, declared, path)
-        if isinstance(declared, Object):
-            if isinstance(value, dict):
-                return self.fields(value, declared, path)
-            self.wrong_type(path, value, "an object")
-        elif isinstance(value, list):
+        reason, expected, content = "wrong_type", declared.words, None
+        fits = isinstance(value, declared.json)
+        if fits and isinstance(declared, Object):
+            return self.fields(value, declared, path)
+        if fits and isinstance(declared, Array):
             return self.elements(value, declared, path)
-        else:
-            self.wrong_type(path, value, "an array")
-        return None
+        if fits and isinstance(declared, Kind):
+            content = declared.read(value)
+            reason, expected = declared.reason, declared.expected or declared.words
+        if content is None:
+            shown = _shown(value)
+            if reason == "wrong_type":
+                shown = f"{_JSON_TYPES[type(value)]} ({shown})"
+            self.errors.setdefault(reason, f"{path} is {shown}, expected {expected}")
+        return content
 
     def fields(self, value: dict[str, Any], declared: Object, path: str) -> dict[str, Any]:
         content = {}
         for field in declared.fields:
             inner = f"{path}.{field.name}" if path else field.name
             if value.get(field.name) is not None:
-                content[field.name] = self.walk(value[field.name], field.kind, inner)
+                content[field.name] = self.read(value[field.name], field.kind, inner)
             elif field.required:
-                state = "null" if field.name in value else "absent"
-                self.add("missing", f"{inner} is {state}")
+                self.errors.setdefault(
+                    "missing", f"{inner} is {'null' if field.name in value else 'absent'}"
+                )
         names = (field.name for field in declared.fields_as_spelled)
         return {name: content[name] for name in names if name in content}
 
     def elements(self, value: list[Any], declared: Array, path: str) -> list[Any]:
         if len(value) < declared.at_least:
-            self.add("missing", f"{path} is empty, at least one is required")
+            self.errors.setdefault("missing", f"{path} is empty, at least one is required")
         content = []
         for number, element in enumerate(value):
             if element is None:
-                self.add("missing", f"{path}[{number}] is null")
+                self.errors.setdefault("missing", f"{path}[{number}] is null")
             else:
-                content.append(self.walk(element, declared.element, f"{path}[{number}]"))
+                content.append(self.read(element, declared.element, f"{path}[{number}]"))
         return content
-
-    def read(self, value: Any, kind: Kind, path: str) -> Any:
-        if not isinstance(value, kind.json):
-            self.wrong_type(path, value, kind.words)
-            return None
-        content = kind.read(value)
-        if content is None and kind.reason == "wrong_type":
-            self.wrong_type(path, value, kind.expected or kind.words)
-        elif content is None:
-            self.add(kind.reason, f"{path} is {_shown(value)}, expected {kind.expected}")
-        return content
-
-
-# --- the rules between fields ---------------------------------------------------------------------
 
 
 def _contradiction(sequences: dict[str, Any]) -> str | None:
     """The reason to reject a message whose fields are all well-formed; None when it is valid."""
     results = [question.get("user_result") for question in sequences["questions"]]
     for number, result in enumerate(results):
-        if result is not None and result not in RESULTS:
+        if result not in (None, *RESULTS):
             shown = f"sequences.questions[{number}].user_result is {_shown(result)}"
             return f"unknown_result: {shown}, expected one of {', '.join(RESULTS)}"
-    if "counts" in sequences:
-        wrong = disagreement(SimpleNamespace(**sequences["counts"]), results)
-        return wrong and f"counts_disagree: {wrong}"
-    return None
+    if "counts" not in sequences:
+        return None
+    wrong = disagreement(SimpleNamespace(**sequences["counts"]), results)
+    return wrong and f"counts_disagree: {wrong}"
 
 
 def disagreement(counts: Any, results: Sequence[str | None]) -> str | None:
@@ -243,12 +204,10 @@ def disagreement(counts: Any, results: Sequence[str | None]) -> str | None:
     of_results = correct + counts.incorrect + counts.incomplete + unanswered
     if total != of_results:
         return f"total is {total}, correct + incorrect + incomplete + unanswered is {of_results}"
-    answered_or_not = counts.submitted + unanswered
-    if answered_or_not != total:
-        return f"submitted + unanswered is {answered_or_not}, total is {total}"
+    if counts.submitted + unanswered != total:
+        return f"submitted + unanswered is {counts.submitted + unanswered}, total is {total}"
     if counts.all_correct != (correct == total):
-        all_correct = str(counts.all_correct).lower()
-        return f"all_correct is {all_correct}, correct is {correct} of {total}"
+        return f"all_correct is {str(counts.all_correct).lower()}, correct is {correct} of {total}"
     for result, name in RESULTS.items():
         count, found = getattr(counts, name), results.count(result)
         if count != found:

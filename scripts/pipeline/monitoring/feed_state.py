@@ -1,7 +1,6 @@
 """How far a feed is landed, and with which verdicts: for make status, and for the metrics.
 
-Everything comes from the topic and the ledger. A file of the ledger never changes, so a process
-counts each file once.
+A file of the ledger never changes, so a process counts each file once.
 """
 
 import collections
@@ -48,11 +47,8 @@ class FeedState(NamedTuple):
 
     def by_reason(self) -> dict[str, int]:
         """{reason word: rejected messages}, the most frequent first."""
-        return {
-            word: number
-            for (status, word), number in self.verdicts.most_common()
-            if status == "rejected"
-        }
+        found = self.verdicts.most_common()
+        return {word: number for (status, word), number in found if status == "rejected"}
 
 
 def read(feed: Feed, counted: dict[str, Verdicts]) -> FeedState:
@@ -71,22 +67,20 @@ def count(ledger: deltalake.DeltaTable | None, counted: dict[str, Verdicts]) -> 
     files = {file["path"]: file for file in position.files_of(ledger)} if ledger else {}
     for gone in counted.keys() - files.keys():
         del counted[gone]
-    new, to_read = files.keys() - counted.keys(), set()
-    for path in new:
-        rows, nulls = files[path]["num_records"], files[path].get("null_count.reason")
-        if rows is not None and nulls == rows:  # only accepted messages have no reason
-            counted[path] = collections.Counter({("accepted", ""): rows})
-        else:
-            to_read.add(path)
-    for fragment in ledger.to_pyarrow_dataset().get_fragments() if ledger and to_read else ():
-        path = fragment.path.lstrip("/")
-        if path in to_read:
-            rows = delta.read(fragment, ["status", "reason"])
-            words = pc.list_element(pc.split_pattern(rows["reason"], ":", max_splits=1), 0)
-            frame = rows.set_column(1, "word", words).group_by(["status", "word"])
-            counted[path] = collections.Counter()
-            for row in frame.aggregate([([], "count_all")]).to_pylist():
-                counted[path][row["status"], row["word"] or ""] += row["count_all"]
+    to_read = files.keys() - counted.keys()
+    for path in list(to_read):
+        rows = files[path]["num_records"]
+        if rows is not None and files[path].get("null_count.reason") == rows:
+            counted[path] = collections.Counter({("accepted", ""): rows})  # only they have none
+            to_read.remove(path)
+    for fragment in position.fragments(ledger, to_read) if ledger else ():
+        frame = delta.read(fragment, ["status", "reason"])
+        words = pc.list_element(pc.split_pattern(frame["reason"], ":", max_splits=1), 0)
+        groups = frame.set_column(1, "word", words).group_by(["status", "word"])
+        found = groups.aggregate([([], "count_all")]).to_pylist()
+        counted[fragment.path.lstrip("/")] = collections.Counter(
+            {(row["status"], row["word"] or ""): row["count_all"] for row in found}
+        )
 
 
 def last_batch(ledger: deltalake.DeltaTable | None) -> tuple[float | None, float | None]:

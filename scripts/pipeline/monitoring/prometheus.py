@@ -6,13 +6,13 @@ Prometheus reads it by the textfile collector of its node exporter (--collector.
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 from prometheus_client import write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from pipeline.monitoring import feed_state
-from pipeline.monitoring.feed_state import FeedState, Verdicts
 from pipeline.settings import Feed
 
 # Those that end in _total are counters, the others gauges.
@@ -27,52 +27,41 @@ MEANINGS = {
     "feed_last_batch_timestamp_seconds": "When the last batch was landed.",
 }
 
-Family = GaugeMetricFamily | CounterMetricFamily
-
 
 @functools.cache
-def _counted(feed: Feed) -> dict[str, Verdicts]:
+def _counted(feed: Feed) -> dict[str, feed_state.Verdicts]:
     """What this process has counted of the feed, by file; feed_state.read() updates it."""
     return {}
 
 
-def write(feed: Feed) -> FeedState:
+def write(feed: Feed) -> feed_state.FeedState:
     """Replaces the feed's file. Returns the state that it shows."""
     state = feed_state.read(feed, _counted(feed))
     path = feed.settings.in_run_dir("metrics", f"{feed.topic}.prom")
     path.parent.mkdir(exist_ok=True)
-    write_to_textfile(str(path), Metrics(state))
+    registry = SimpleNamespace(collect=lambda: metrics(state))
+    write_to_textfile(str(path), registry)
     return state
 
 
-class Metrics(NamedTuple):
-    """The metrics of a state, as prometheus_client collects them."""
-
-    state: FeedState
-
-    def collect(self) -> Iterator[Family]:
-        state = self.state
-        yield self.by("partition", "feed_topic_end_offset", state.ends)
-        landed = {at: state.landed.get(at, 0) for at in state.ends}
-        yield self.by("partition", "feed_landed_offset", landed)
-        yield self.single("feed_lag_records", state.lag())
-        yield self.single("feed_lag_seconds", state.lag_seconds())
-        yield self.by("status", "feed_messages_total", state.by_status())
-        yield self.by("reason", "feed_rejected_messages_total", state.by_reason())
-        if state.last_batch is not None and state.last_seconds is not None:
-            yield self.single("feed_last_batch_duration_seconds", state.last_seconds)
-            yield self.single("feed_last_batch_timestamp_seconds", state.last_batch)
-
-    def by(self, label: str, name: str, values: Mapping[Any, float]) -> Family:
-        """A metric by topic and `label`. values: {value of the label: number}"""
+def metrics(state: feed_state.FeedState) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    """The metrics of a state, as prometheus_client writes them."""
+    numbers: dict[str, tuple[str, Mapping[Any, float | None]]] = {  # {name: (label, by its value)}
+        "feed_topic_end_offset": ("partition", state.ends),
+        "feed_landed_offset": ("partition", {at: state.landed.get(at, 0) for at in state.ends}),
+        "feed_lag_records": ("", {"": state.lag()}),
+        "feed_lag_seconds": ("", {"": state.lag_seconds()}),
+        "feed_messages_total": ("status", state.by_status()),
+        "feed_rejected_messages_total": ("reason", state.by_reason()),
+        "feed_last_batch_duration_seconds": ("", {"": state.last_seconds}),
+        "feed_last_batch_timestamp_seconds": ("", {"": state.last_batch}),
+    }
+    for name, (label, by_value) in numbers.items():
+        labels = ["topic", label] if label else ["topic"]
         kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-        family = kind(name, MEANINGS[name], labels=["topic", label])
-        for value, number in values.items():
-            family.add_metric([self.state.topic, str(value)], number)
-        return family
-
-    def single(self, name: str, number: float) -> Family:
-        """A metric by topic alone."""
-        family = GaugeMetricFamily(name, MEANINGS[name], labels=["topic"])
-        family.add_metric([self.state.topic], number)
-        return family
+        family = kind(name, MEANINGS[name], labels=labels)
+        for value, number in by_value.items():
+            if number is not None:
+                family.add_metric([state.topic, str(value)][: len(labels)], number)
+        if family.samples or label:
+            yield family

@@ -1,27 +1,28 @@
 """The checks of make verify: file = topic = ledger = tables.
 
-Without Spark: deltalake reads the tables and DuckDB counts, as an outside reader would. `attempts`
-is opened first.
+Without Spark: deltalake reads the tables and DuckDB counts, as an outside reader would.
 """
 
 import array
 import collections
 import functools
+import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import deltalake
 import numpy
+import pyarrow.compute as pc
 
 from pipeline.errors import Failure
 from pipeline.kafka import topics
-from pipeline.message.declaration import TABLES
+from pipeline.message.declaration import MESSAGE, TABLES, Array, Object
 from pipeline.publishing import comparison
 from pipeline.settings import Feed
 from pipeline.tables import delta, position, sql
 from pipeline.tables.lock import feed_lock
 
-CHILDREN_WITHOUT_ATTEMPT = "anti join (select distinct keen_id from attempts) using (keen_id)"
 # What to type after a difference, by its kind.
 PUBLISH = "records of the file are not in the topic: {publish}"
 UNSENDABLE = "records of the file cannot be sent: mend them; {validate} names them"
@@ -32,10 +33,12 @@ WRONG_LEDGER = (
     "{shell}, then: hadoop fs -mv {folder} {folder}_old; then {restore}, "
     "if there is a backup, or {land}, which lands the topic again"
 )
+MOST_FIELDS = 10_000  # distinct paths that are counted; a publisher may send any number
+MESSAGES_A_SLICE = 1000
 
 
 class Check(NamedTuple):
-    """Two numbers that must be equal, each with its name, and what to type when they differ."""
+    """Two numbers that must be equal, and what to type when they differ."""
 
     what: str
     left: str
@@ -75,19 +78,15 @@ class Reconciliation:
         (found,) = query.fetchone() or (0,)
         return found or 0
 
-    def check_of_file(self) -> Check:
-        """Every record of the file DATA is in the topic."""
-        file = comparison.compare(self.feed, self.feed.settings.data, repeats=False)
-        mend = PUBLISH if file.found < file.sendable else UNSENDABLE
-        missing = ", ".join(map(str, file.missing))
-        remark = f" (the first: number {missing})" if missing else ""
-        what, left, right = "file = topic", "in the file", "of them in the topic"
-        return Check(what, left, file.total, right, file.found, mend, remark)
-
     def checks(self) -> Iterator[Check]:
         """Yields each check; that of the file if there is one. Then the notes are complete."""
         if os.path.isfile(self.feed.settings.data):
-            yield self.check_of_file()
+            file = comparison.compare(self.feed, self.feed.settings.data, repeats=False)
+            mend = PUBLISH if file.found < file.sendable else UNSENDABLE
+            missing = ", ".join(map(str, file.missing))
+            remark = f" (the first: number {missing})" if missing else ""
+            what, left, right = "file = topic", "in the file", "of them in the topic"
+            yield Check(what, left, file.total, right, file.found, mend, remark)
         known_id = self.ledger.metadata().configuration.get(delta.TOPIC_ID)
         same_topic = int(known_id == topics.topic_id(self.feed))
         yield Check("topic id = ledger's", "topic", 1, "the ledger's", same_topic, LAND)
@@ -122,9 +121,8 @@ class Reconciliation:
                         f"(they are in the ledger), and {end - begin - records:,} before "
                         "(they are lost; the end of a transaction counts here, too)"
                     )
-            what, mend = f"topic = ledger, partition {partition}", WRONG_LEDGER
-            if landed_ends.get(partition, 0) < end:
-                mend = LAND
+            mend = LAND if landed_ends.get(partition, 0) < end else WRONG_LEDGER
+            what = f"topic = ledger, partition {partition}"
             yield Check(what, "records", records, "offsets in ledger", offsets, mend)
             what, rows = "  and none twice, none beyond the end", self.number(place)
             yield Check(what, "rows", rows, "distinct offsets", offsets, WRONG_LEDGER)
@@ -162,30 +160,22 @@ class Reconciliation:
         Parents whose number differs are counted, too: the sums agree when one parent lacks a row
         and another has one too many.
         """
-        for table, key in (
-            ("questions", "keen_id, question_position"),
-            ("options", "keen_id, question_position, option_position"),
-        ):
-            keys = self.number(f"(select distinct {key} from {table})")
-            yield Check(f"keys unique: {table}", "rows", self.rows[table], "keys", keys)
-
-        for parent, child, key in (
-            ("attempts", "questions", "keen_id"),
-            ("questions", "options", "keen_id, question_position"),
-        ):
-            column = f"{child.removesuffix('s')}_count"
+        levels = [("attempts", "questions", "keen_id")]
+        levels += [("questions", "options", "keen_id, question_position")]
+        for _, child, key in levels:
+            keys = self.number(f"(select distinct {key}, {child[:-1]}_position from {child})")
+            yield Check(f"keys unique: {child}", "rows", self.rows[child], "keys", keys)
+        for parent, child, key in levels:
+            column = f"{child[:-1]}_count"
             wanted = self.number(parent, f"sum({column})")
-            one = parent.removesuffix("s")
-            yield Check(f"{child} of each {one}", column, wanted, child, self.rows[child])
+            yield Check(f"{child} of each {parent[:-1]}", column, wanted, child, self.rows[child])
             found = self.number(f"""
                 {parent}
                 left join (select {key}, count(*) as n from {child} group by all) using ({key})
                 where {column} <> coalesce(n, 0)""")
             yield Check(f"  {parent} whose number differs", "wanted", 0, "found", found)
-
-        orphans = sum(
-            self.number(f"{child} {CHILDREN_WITHOUT_ATTEMPT}") for child in ("questions", "options")
-        )
+        without = "anti join (select distinct keen_id from attempts) using (keen_id)"
+        orphans = sum(self.number(f"{child} {without}") for _, child, _ in levels)
         yield Check("rows without their attempt", "wanted", 0, "found", orphans)
 
     def verdicts(self) -> list[tuple[str, str, int]]:
@@ -193,3 +183,38 @@ class Reconciliation:
         return self.database.execute("""
             select status, coalesce(split_part(reason, ':', 1), ''), count(*)
             from messages group by all order by 1, 3 desc""").fetchall()
+
+
+def undeclared_fields(ledger: deltalake.DeltaTable) -> collections.Counter[str]:
+    """{path of an undeclared field: number of accepted messages that have it}
+
+    Memory does not grow with the feed: at most about MOST_FIELDS paths are kept.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    slices = {"batch_size": MESSAGES_A_SLICE, "batch_readahead": 2, "fragment_readahead": 1}
+    scanner = ledger.to_pyarrow_dataset().scanner(columns=["status", "value"], **slices)
+    for batch in scanner.to_reader():
+        for value in batch.filter(pc.equal(batch["status"], "accepted"))["value"]:
+            # Numbers stay text: Python rejects integers of more than 4,300 digits.
+            content = json.loads(value.as_py(), parse_int=str, parse_float=str)
+            found = set(paths(content, MESSAGE))
+            counts.update(found if len(counts) < MOST_FIELDS else found & counts.keys())
+    return counts
+
+
+def paths(value: Any, declared: object, path: str = "") -> Iterator[str]:
+    """Yields the path of each undeclared field of a valid message: sequences.questions[].hint
+
+    declared: the declaration of `value` (an Object, Array or Kind), which is at `path`.
+    """
+    if isinstance(declared, Array):
+        for element in value:
+            yield from paths(element, declared.element, path + "[]")
+    elif isinstance(declared, Object):
+        kinds = {field.name: field.kind for field in declared.fields}
+        for name, inner in value.items():
+            inner_path = f"{path}.{name}" if path else name
+            if name not in kinds:
+                yield inner_path
+            elif inner is not None:
+                yield from paths(inner, kinds[name], inner_path)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from random import Random
 from typing import Any, NamedTuple
+from uuid import UUID
 
 SUBJECTS = (
     "Git, Python, SQL, Kafka, Spark, Linux, Networks, Statistics, Drawing, Chemistry, Accounting, "
@@ -27,32 +28,28 @@ ANSWER = "id", "user_result", "user_correct", "user_incomplete", "user_submitted
 COUNTS = "total", "correct", "incorrect", "incomplete", "unanswered", "submitted", "all_correct"
 
 Message = dict[str, Any]
-Row = list[Any]  # the values of one row of a table, in the order of its columns
+Row = list[Any]  # in the order of the table's columns
 Option = tuple[str, bool]  # id, whether it is correct
 
 
 class Question(NamedTuple):
-    """A question of an exam, its correct options first."""
-
     id: str
-    options: list[Option]
+    options: list[Option]  # the correct ones first
 
 
 @dataclass
 class Exam:
-    """An exam. says_false: whether its messages have "correct": false; test: as in test_exam."""
-
     name: str
     id: str
     sequence: str
     questions: list[Question]
     certification: str | None = "false"
-    says_false: bool = False
-    test: bool = False
+    says_false: bool = False  # whether its messages have "correct": false
+    test: bool = False  # as in Catalogue.test_exam
 
 
 class Attempt(NamedTuple):
-    """A message, and the rows that it must become: of attempts, questions and options."""
+    """A message, and the rows that it must become."""
 
     message: Message
     row: Row
@@ -61,8 +58,7 @@ class Attempt(NamedTuple):
 
 
 def uuid(rng: Random) -> str:
-    digits = f"{rng.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return str(UUID(int=rng.getrandbits(128)))
 
 
 def milliseconds(epoch: float) -> str:
@@ -77,10 +73,9 @@ class Catalogue:
     def __init__(self, rng: Random):
         names = [form.format(subject) for form in FORMS for subject in SUBJECTS][:103]
         self.exams: list[Exam] = []
-        for rank, name in enumerate(names):
+        for name in names:
             size = rng.choices([4, 5, 3, 6, 1, 7, 2, 8, 10], [50, 17, 13, 8, 6, 5, 4, 2, 2])[0]
             exam = Exam(name, uuid(rng), uuid(rng), [self.question(rng) for _ in range(size)])
-            exam.certification = None if 60 <= rank < 72 else "false"
             self.exams.append(exam)
         # Four question ids that occur in several exams, as ids of different questions.
         reused = [each for exams in (6, 7, 8, 13) for each in [uuid(rng)] * exams]
@@ -91,9 +86,10 @@ class Catalogue:
         self.exams[-1].sequence = uuid(rng)
         self.exams[-1].questions = [self.question(rng) for _ in range(7)]
         self.exams[40].says_false = True
-        self.weights = list(
-            itertools.accumulate(1 / (rank + 1) ** 0.9 for rank in range(len(self.exams)))
-        )
+        for exam in self.exams[60:72]:
+            exam.certification = None
+        weights = (1 / (rank + 1) ** 0.9 for rank in range(len(self.exams)))
+        self.weights = list(itertools.accumulate(weights))
         name, exam_id, sequence = "Example Exam For Development and Testing", uuid(rng), uuid(rng)
         questions = [Question(uuid(rng), [(uuid(rng), True), (uuid(rng), False)]) for _ in range(3)]
         self.test_exam = Exam(name, exam_id, sequence, questions, test=True)
@@ -112,13 +108,11 @@ class Catalogue:
 
 
 def make_attempt(rng: Random, exam: Exam, finished: float, took: float) -> Attempt:
-    """An attempt. The keys of its message have the order of the real file.
-
-    finished is in seconds since 1970, took in seconds.
-    """
+    """finished is in seconds since 1970, took in seconds. The keys are in the real file's order."""
     started_text, keen_text = milliseconds(finished - took), repr(finished)
     keen_id = f"{int(finished):08x}{rng.getrandbits(24):06x}0001{rng.getrandbits(24):06x}"
     shown = rng.sample(exam.questions, len(exam.questions))
+    # The user's clock may differ: clicks before the start, or after the end.
     early = 8 * rng.random() if rng.random() < 83 / 3280 else 0
     late = 20 * rng.random() if rng.random() < 350 / 3280 else 0
     first_click, last_click = finished - took - early, finished + late
@@ -131,11 +125,10 @@ def make_attempt(rng: Random, exam: Exam, finished: float, took: float) -> Attem
         question_rows.append([*columns, *map(answered.get, ANSWER), len(its_options)])
         option_rows += [[*columns, question.id, *row] for row in its_options]
     user_exam_id = uuid(rng)
-    counts: Message = {}
-    sequences: Message = {"attempt": 1, "id": exam.sequence, "questions": questions}
-    if not exam.test:
-        counts = _counts(questions)
-        sequences = {"questions": questions, "attempt": 1, "id": exam.sequence, "counts": counts}
+    counts: Message = {} if exam.test else _counts(questions)
+    sequences = {"questions": questions, "attempt": 1, "id": exam.sequence, "counts": counts}
+    if exam.test:
+        sequences = {"attempt": 1, "id": exam.sequence, "questions": questions}
     message = {
         "keen_timestamp": keen_text,
         "max_attempts": "1.0",
@@ -159,13 +152,11 @@ def _answer(
 ) -> tuple[Message, list[Row]]:
     """A question as it was answered, and its options' own columns."""
     options = rng.sample(question.options, len(question.options))
-    result = None if exam.test else _result(rng, options)
-    checked = _checked_options(rng, options, result)
-    if exam.test and rng.random() < 0.4:
-        checked = {rng.choice(options)[0]}
+    result, checked = _outcome(rng, options, exam.test)
     said, rows = [], []
     for place, (option_id, correct) in enumerate(options):
         is_checked = option_id in checked
+        # An option that was unchecked again keeps its time.
         clicked = is_checked or (result != "unanswered" and rng.random() < 0.034)
         submitted = is_checked and not exam.test
         at = milliseconds(next(clicks)) if clicked else None
@@ -189,37 +180,32 @@ def _answer(
     return answered, rows
 
 
-def _result(rng: Random, options: list[Option]) -> str:
-    right = sum(correct for _, correct in options)
-    result = rng.choices(RESULTS, ONE_RIGHT if right == 1 else SEVERAL_RIGHT)[0]
-    has_no_wrong_option = right == len(options)
-    return "correct" if result == "incorrect" and has_no_wrong_option else result
-
-
-def _checked_options(rng: Random, options: list[Option], result: str | None) -> set[str]:
-    """The ids of the options that are checked at the end of a question with this result."""
+def _outcome(rng: Random, options: list[Option], test: bool) -> tuple[str | None, set[str]]:
+    """The result of a question, and the ids of the options that are checked at the end."""
+    if test:
+        return None, {rng.choice(options)[0]} if rng.random() < 0.4 else set()
     right = [option for option, correct in options if correct]
     wrong = [option for option, correct in options if not correct]
-    if result == "correct":
-        return set(right)
+    result = rng.choices(RESULTS, ONE_RIGHT if len(right) == 1 else SEVERAL_RIGHT)[0]
+    if result == "correct" or (result == "incorrect" and not wrong):
+        return "correct", set(right)
     if result == "missed_some":
-        return set(rng.sample(right, rng.randint(1, len(right) - 1)))
+        return result, set(rng.sample(right, rng.randint(1, len(right) - 1)))
     if result == "incorrect":
-        checked = {rng.choice(wrong)}
-        if len(right) > 1:
-            checked.update(rng.sample(right, rng.randint(0, len(right) - 1)))
-        return checked
-    return set()
+        checked = rng.choice(wrong)
+        more = rng.randint(0, len(right) - 1) if len(right) > 1 else 0
+        return result, {checked, *rng.sample(right, more)}
+    return result, set()
 
 
 def _counts(questions: list[Message]) -> Message:
-    results = Counter(question["user_result"] for question in questions)
+    results, total = Counter(question["user_result"] for question in questions), len(questions)
     return {
         "incomplete": results["missed_some"],
-        "submitted": len(questions) - results["unanswered"],
+        "submitted": total - results["unanswered"],
         "incorrect": results["incorrect"],
-        "all_correct": results["correct"] == len(questions),
+        "all_correct": results["correct"] == total,
         "correct": results["correct"],
-        "total": len(questions),
+        "total": total,
         "unanswered": results["unanswered"],
     }

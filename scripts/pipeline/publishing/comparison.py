@@ -5,6 +5,7 @@ course's own `jq -c` changes both). A message that landing rejects is never equa
 form. Memory: 16 bytes per message of the topic, whatever their size.
 """
 
+import contextlib
 import hashlib
 import json
 from typing import NamedTuple
@@ -23,15 +24,12 @@ NAMED = 5  # messages that are not in the topic
 
 
 class Comparison(NamedTuple):
-    """Of a file's records: how many there are, can be sent, and are in the topic.
-
-    missing: the numbers of the first few that are not there.
-    """
+    """Of a file's records: how many there are, can be sent, and are in the topic."""
 
     total: int
     sendable: int
     found: int
-    missing: list[int]
+    missing: list[int]  # the numbers of the first few that are not there
 
 
 def compare(feed: Feed, path: str, repeats: bool) -> Comparison:
@@ -39,12 +37,9 @@ def compare(feed: Feed, path: str, repeats: bool) -> Comparison:
 
     repeats: whether a message that is in the file twice must be in the topic twice.
     """
-    fingerprints = (
-        fingerprint(record.value) for record in topics.records(feed) if record.value is not None
-    )
-    in_topic, left = numpy.unique(
-        numpy.fromiter(fingerprints, dtype=numpy.uint64), return_counts=True
-    )
+    values = (record.value for record in topics.records(feed))
+    marks = (fingerprint(value) for value in values if value is not None)
+    in_topic, left = numpy.unique(numpy.fromiter(marks, numpy.uint64), return_counts=True)
     total = sendable = found = 0
     missing: list[int] = []
     for record in sendable_records(path):
@@ -64,12 +59,10 @@ def compare(feed: Feed, path: str, repeats: bool) -> Comparison:
 
 def fingerprint(record: bytes) -> int:
     """A hash of 64 bits of the record's compact JSON, or of its bytes when they are not JSON."""
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         message = validator.parse(record.decode())
         compact = json.dumps(message, default=_spelling, ensure_ascii=False, separators=(",", ":"))
         record = compact.encode()
-    except (ValueError, RecursionError):
-        pass
     return int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "little")
 
 

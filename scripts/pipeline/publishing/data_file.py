@@ -5,12 +5,10 @@ Run by: make publish (make validate reads with it too)
         prints the records, one a line, each as a JSON string in ASCII
 
 FILE is a JSON array, JSON lines, or JSON objects one after the other, on any number of lines each.
-It may be compressed by gzip. For a file of another shape, the error names the command that converts
-it (shapes.py).
+It may be compressed by gzip. For another shape, the error names the command that converts it.
 
 A line is sent byte for byte. So is any other record, except that its line ends become blanks. They
-are printed as JSON strings because jq 1.6 reads plain lines (-R) in pieces of 4,095 bytes, and
-damages a character on the border of two.
+are printed as JSON strings because jq 1.6 damages characters of plain lines (-R) over 4,095 bytes.
 
 Memory is constant. A record that cannot be sent is named on standard error, the rest is sent, and
 the exit code is 3. After an invalid or truncated element of an array the start of the next one is
@@ -40,26 +38,23 @@ CHUNK = 2**20
 # kcat and the broker take 1,000,000 bytes including the key; this leaves room for the key.
 LARGEST = 990_000
 FIRST = 20  # records that tell a file of attempts from any other
-NAMED = 20  # so many of the records that cannot be sent are named
+NAMED = 20  # records that cannot be sent
 # A longer element of an array counts as invalid: the search for its end would use up all memory.
 LONGEST_ELEMENT = 64 * 2**20
+# Numbers as text: values are not needed, and Python reads no integer of over 4,300 digits.
+DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 # Deep nesting must not hide where an element ends; landing rejects what is too deep.
 sys.setrecursionlimit(20_000)
 
 
 class Record(NamedTuple):
-    """A record of a data file; one of content and why is None.
+    """A record of a data file; one of content and why is None."""
 
-    word: what it is in the file, "line", "element" or "object". number: from 1; 0: it has a file of
-    its own, named by word. why: the reason why it cannot be sent. position: how many bytes of the
-    file were read with it.
-    """
-
-    word: str
-    number: int
+    word: str  # what it is in the file, "line", "element" or "object"; or its own file's name
+    number: int  # from 1; 0: it has a file of its own
     content: bytes | None
-    why: str | None = None
-    position: int = 0
+    why: str | None = None  # why it cannot be sent
+    position: int = 0  # how many bytes of the file were read with it
 
     @property
     def where(self) -> str:
@@ -76,12 +71,11 @@ def sendable_records(path: str) -> Iterator[Record]:
 def found_records(path: str) -> Iterator[Record]:
     """The records of the file; one without content could not be found in it.
 
-    Raises OtherShape, before it yields anything, for a file that has to be converted first, or has
-    no record.
+    Raises OtherShape at once for a file that has to be converted first, or has no record.
     """
+    number = 0
     with open(path, "rb") as raw:
         compressed = raw.peek(2)[:2] == b"\x1f\x8b"
-        number = 0
         try:
             for record in _found(gzip.GzipFile(fileobj=raw) if compressed else raw, path):
                 number = record.number
@@ -91,20 +85,15 @@ def found_records(path: str) -> Iterator[Record]:
             why = f"the gzip file is damaged from here on: {error}"
             yield Record("record", number, None, why, raw.tell())
     if not number:
-        raise OtherShape(
-            path,
-            "it holds no record",
-            "name a file that has some: DATA=…; the assignment's: make data",
-        )
+        then = "name a file that has some: DATA=…; the assignment's: make data"
+        raise OtherShape(path, "it holds no record", then)
 
 
 def _found(file: BufferedIOBase, path: str) -> Iterator[Record]:
-    """Reads the file in the way that its first bytes ask for."""
     content = file.read(shapes.HEAD)
     begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
     head = Head(path, isinstance(file, gzip.GzipFile), content[begin:])
-    if other := shapes.of_head(head):
-        raise other
+    shapes.check_head(head)
     file.seek(begin)
     if head.text.startswith(b"["):
         found = _values(file, "element")
@@ -116,26 +105,24 @@ def _found(file: BufferedIOBase, path: str) -> Iterator[Record]:
         found = _lines(file)
     for count, record in enumerate(found):
         if count == 0 and record.content is not None:
-            if other := shapes.of_first_record(head, record.word, record.content):
-                raise other
+            shapes.check_first_record(head, record.word, record.content)
         yield record
 
 
 def _one_record_a_line(file: BufferedIOBase, begin: int) -> bool:
     """Whether each line is a record: the first line holds one, or something unreadable."""
-    line = b""
-    while not line.strip():
-        line = file.readline(LONGEST_ELEMENT)
+    while not (line := file.readline(LONGEST_ELEMENT)).strip():
+        pass
     try:
         text = line.decode().strip()
-        _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text)
-        one = not text[end:].lstrip().startswith(("{", ","))
+        _, end = DECODER.raw_decode(text)
+        return not text[end:].lstrip().startswith(("{", ","))
     except (ValueError, RecursionError):
         file.seek(begin)
         first = next(_values(file, "object")).content
-        one = first is None or len(first) < len(line)
-    file.seek(begin)
-    return one
+        return first is None or len(first) < len(line)
+    finally:
+        file.seek(begin)
 
 
 def _lines(file: BufferedIOBase) -> Iterator[Record]:
@@ -164,30 +151,30 @@ class _Values:
     """The texts of the JSON values of a file, which is read in pieces."""
 
     def __init__(self, file: BufferedIOBase, in_array: bool):
-        # Numbers as text: values are not needed, and Python reads no integer of over 4,300 digits.
-        self.decoder = json.JSONDecoder(parse_int=str, parse_float=str)
         self.utf8 = codecs.getincrementaldecoder("utf-8")()
         self.file, self.in_array, self.text, self.at, self.ended = file, in_array, "", 0, False
+        rest = f"what follows in the {'array' if in_array else 'file'} cannot be found"
+        self.rest = f"{rest} (one record a line would be)"
         while in_array and file.read(1) != b"[":
             pass
 
     def __iter__(self) -> Iterator[str]:
         while not self.is_at_end():
             try:
-                _, end = self.decoder.raw_decode(self.text, self.at)
+                _, end = DECODER.raw_decode(self.text, self.at)
                 if end == len(self.text) and not self.ended:  # a number may continue
                     raise ValueError
             except RecursionError as error:
-                raise self.lost(str(error)) from None
+                raise _Lost(f"{error}; {self.rest}") from None
             except ValueError as error:
-                rest = len(self.text) - self.at
-                if self.ended or rest >= LONGEST_ELEMENT:
-                    fault = str(error) if rest else "the file ends inside the array"
-                    raise self.lost(fault) from None
+                size = len(self.text) - self.at
+                if self.ended or size >= LONGEST_ELEMENT:
+                    fault = str(error) if size else "the file ends inside the array"
+                    raise _Lost(f"{fault}; {self.rest}") from None
                 self.read()
             else:
-                value, self.at = self.text[self.at : end], end
-                yield value
+                yield self.text[self.at : end]
+                self.at = end
 
     def is_at_end(self) -> bool:
         """Skips what separates values; whether none follows."""
@@ -205,8 +192,8 @@ class _Values:
             if not rest:
                 return True
             if not rest.startswith("["):  # another array may follow, as where each line is one
-                why = "something follows the end of the array (one record a line would be found)"
-                raise _Lost(why)
+                fault = "something follows the end of the array"
+                raise _Lost(f"{fault} (one record a line would be found)")
             self.text, self.at = rest[1:], 0
 
     def read(self) -> None:
@@ -216,25 +203,19 @@ class _Values:
         try:
             piece = self.utf8.decode(chunk, final=self.ended)
         except UnicodeDecodeError:
-            raise self.lost("it, or what follows, is not UTF-8") from None
+            raise _Lost(f"it, or what follows, is not UTF-8; {self.rest}") from None
         self.text, self.at = self.text[self.at :] + piece, 0
-
-    def lost(self, fault: str) -> _Lost:
-        rest = f"what follows in the {'array' if self.in_array else 'file'} cannot be found"
-        return _Lost(f"{fault}; {rest} (one record a line would be)")
 
 
 def too_large(content: bytes) -> str | None:
     """Why Kafka would not take a record, or None."""
-    if len(content) <= LARGEST:
-        return None
-    return f"it has {len(content):,} bytes, {LARGEST:,} can be sent"
+    size = len(content)
+    return f"it has {size:,} bytes, {LARGEST:,} can be sent" if size > LARGEST else None
 
 
 def _not_json(content: bytes) -> str | None:
-    """Why a record is not JSON, or None."""
     try:
-        json.loads(content.decode("utf-8"), parse_int=str, parse_float=str)
+        json.loads(content.decode(), parse_int=str, parse_float=str)
     except UnicodeDecodeError as error:
         return f"it is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}"
     except ValueError as error:
@@ -249,39 +230,30 @@ def check(feed: Feed, path: str) -> None:
     try:
         first = itertools.islice(found_records(path), FIRST)
         if not any(record.content and b'"keen_id"' in record.content for record in first):
-            raise OtherShape(
-                path,
-                "its first records are no attempts: none has a keen_id",
-                f"name another file: DATA=…; what they are: {feed.make('validate', 'DATA')}",
-            )
+            what = "its first records are no attempts: none has a keen_id"
+            then = f"name another file: DATA=…; what they are: {feed.make('validate', 'DATA')}"
+            raise OtherShape(path, what, then)
     except OSError as error:
-        raise Failure(
-            f"{path} cannot be read: {error.strerror}",
-            "nothing was sent",
-            f"look whether it is what you mean, and yours to read: ls -l {shlex.quote(path)}",
-        ) from None
-
-
-def print_records(path: str) -> int:
-    """Prints the records that can be sent, and names the others; returns the number of those."""
-    size, due, refused = os.path.getsize(path), report_timer(), 0
-    for record in sendable_records(path):
-        if record.content is not None:
-            sys.stdout.buffer.write(json.dumps(record.content.decode()).encode() + b"\n")
-        else:
-            refused += 1
-            if refused <= NAMED:
-                print(f"  record {record.number}: {record.why}", file=sys.stderr)
-        if due():
-            done = f"{record.number:>12,} records, {100 * record.position // size:>3} %"
-            print(f"  {done} of {size / 1e6:,.0f} MB", file=sys.stderr)
-    return refused
+        what = f"{path} cannot be read: {error.strerror}"
+        then = f"look whether it is what you mean, and yours to read: ls -l {shlex.quote(path)}"
+        raise Failure(what, "nothing was sent", then) from None
 
 
 def main(_: Settings) -> None:
     path = sys.argv[1]
+    due, refused = report_timer(), 0
     try:
-        refused = print_records(path)
+        size = os.path.getsize(path)
+        for record in sendable_records(path):
+            if record.content is not None:
+                sys.stdout.buffer.write(json.dumps(record.content.decode()).encode() + b"\n")
+            else:
+                refused += 1
+                if refused <= NAMED:
+                    print(f"  record {record.number}: {record.why}", file=sys.stderr)
+            if due():
+                done = f"{record.number:>12,} records, {100 * record.position // size:>3} %"
+                print(f"  {done} of {size / 1e6:,.0f} MB", file=sys.stderr)
     except BrokenPipeError:  # the reader of our output ended, and reports why itself
         raise
     except OSError as error:

@@ -17,21 +17,14 @@ def check(feed: Feed, path: str) -> None:
     """Failure when the file is not there, or is not one for this feed."""
     make = feed.settings.make
     if os.path.isdir(path):
-        name = shlex.quote(path.removesuffix("/"))
-        raise Failure(
-            f"{path} is a folder",
-            "what is published is one file",
-            f"name it: {feed.make('publish', DATA=f'{name}/…')}",
-        )
+        then = feed.make("publish", DATA=shlex.quote(path.removesuffix("/")) + "/…")
+        raise Failure(f"{path} is a folder", "what is published is one file", f"name it: {then}")
     if not os.path.isfile(path):
         synthetic = make("publish", DATA="data/synthetic.json", TOPIC="synthetic")
-        raise Failure(
-            f"there is no file {path}",
-            "make data could not get it, or DATA names another",
-            f"type: {make('data')}; or use synthetic data:\n       {synthetic}",
-        )
-    truth = f"{path}.truth.json"
-    is_synthetic = os.path.isfile(truth)
+        then = f"type: {make('data')}; or use synthetic data:\n       {synthetic}"
+        why = "make data could not get it, or DATA names another"
+        raise Failure(f"there is no file {path}", why, then)
+    is_synthetic = os.path.isfile(truth := f"{path}.truth.json")
     if is_synthetic and not feed.is_synthetic:
         raise Failure(
             f"{path} is invented data, and {feed.topic} is not a feed for such",
@@ -40,11 +33,9 @@ def check(feed: Feed, path: str) -> None:
             f"       {make('publish', 'DATA', TOPIC='synthetic')}",
         )
     if feed.is_synthetic and not is_synthetic:
-        raise Failure(
-            f"{feed.topic} is a feed for invented data, and {path} is none",
-            "feeds whose name begins with synthetic are for files that make data SYNTHETIC=… made",
-            f"choose another name: {make('publish', 'DATA', TOPIC='…')}",
-        )
+        what = f"{feed.topic} is a feed for invented data, and {path} is none"
+        why = "feeds whose name begins with synthetic are for files that make data SYNTHETIC=… made"
+        raise Failure(what, why, f"choose another name: {make('publish', 'DATA', TOPIC='…')}")
 
 
 def is_there(feed: Feed, path: str) -> bool:
@@ -61,29 +52,22 @@ def is_there(feed: Feed, path: str) -> bool:
         )
         return False
     if found == sendable > 0:
-        print(
-            f"nothing to publish: all {sendable} messages of {path} are in topic {feed.topic} "
-            "already (FORCE=1 sends them again)"
-        )
+        there = f"all {sendable} messages of {path} are in topic {feed.topic} already"
+        print(f"nothing to publish: {there} (FORCE=1 sends them again)")
         if total > sendable:
-            print(
-                f"  {total - sendable} record(s) of it cannot be sent; to have them named: "
-                + feed.make("validate", "DATA")
-            )
+            name_them = f"to have them named: {feed.make('validate', 'DATA')}"
+            print(f"  {total - sendable} record(s) of it cannot be sent; {name_them}")
         return True
     if found:
-        print(
-            f"{found} of the {sendable} messages of {path} are in topic {feed.topic}: "
-            "sending all of it again; landing knows duplicates",
-            flush=True,
-        )
+        there = f"{found} of the {sendable} messages of {path} are in topic {feed.topic}"
+        print(f"{there}: sending all of it again; landing knows duplicates", flush=True)
     return False
 
 
 def send(feed: Feed, path: str) -> None:
     """Sends the file. Failure when not all of it was sent."""
     before = _count(feed)
-    codes = _run_pipe(
+    reader, jq, kcat = _run_pipe(
         ["python", "-m", "pipeline.publishing.data_file", path],
         ["jq", "-r", "-f", "scripts/pipeline/publishing/keyed.jq"],
         ["kcat", "-P", "-b", feed.settings.kafka, "-t", feed.topic, "-K", r"\t", "-Z"]
@@ -93,7 +77,6 @@ def send(feed: Feed, path: str) -> None:
     sent = f"{before} messages before, {after} after: {after - before} sent"
     print(f"topic {feed.topic}: {sent}", flush=True)
     again = feed.make("publish", "DATA")
-    reader, jq, kcat = codes
     if reader not in (0, 3) or jq or kcat:
         raise Failure(
             f"not all of {path} was sent: the reader of the file ended with {reader}, "
@@ -105,11 +88,9 @@ def send(feed: Feed, path: str) -> None:
             f"       then again: {again} (nothing is doubled by that)",
         )
     if reader:
-        raise Failure(
-            f"some records of {path} were not sent; all others were",
-            "they are named above, by their numbers",
-            f"mend them in the file, then: {again} (what is there already becomes a duplicate)",
-        )
+        what = f"some records of {path} were not sent; all others were"
+        then = f"mend them in the file, then: {again} (what is there already becomes a duplicate)"
+        raise Failure(what, "they are named above, by their numbers", then)
 
 
 def _count(feed: Feed) -> int:

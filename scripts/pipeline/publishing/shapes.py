@@ -8,29 +8,28 @@ from dataclasses import dataclass, replace
 
 from pipeline.errors import Failure
 
-# Files that hold no plain JSON: (first bytes, what it is, the command that writes it as JSON).
-FORMATS: list[tuple[bytes | tuple[bytes, ...], str, str]] = [
-    (b"PK\x03\x04", "a zip archive", "unzip -p"),
-    (b"\xfd7zXZ\x00", "compressed by xz", "xz -dc"),
-    (b"\x1f\x8b", "compressed by gzip twice", "gzip -dc"),  # data_file.py reads the first one
-    (b"BZh", "compressed by bzip2", "bzip2 -dc"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "zstd -dc"),
-    (b"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -dc"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so"),
-    (b"PAR1", "a Parquet file", "parquet-tools cat --json"),
-    (b"Obj\x01", "an Avro file", "avro-tools tojson"),
-    ((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "in UTF-32", "iconv -f UTF-32 -t UTF-8"),
-    ((b"\xff\xfe", b"\xfe\xff"), "in UTF-16", "iconv -f UTF-16 -t UTF-8"),
+# Files that hold no plain JSON: (a pattern of the beginning, what it is, the command that writes it
+# as JSON).
+FORMATS = [
+    # A serializer of a schema registry writes 0 and the schema's id before an object.
+    (rb"(?s:\x00.{4})\s*\{", "framed by a schema registry's serializer", "tail -c +6"),
+    (rb"PK\x03\x04", "a zip archive", "unzip -p"),
+    (rb"\xfd7zXZ\x00", "compressed by xz", "xz -dc"),
+    (rb"\x1f\x8b", "compressed by gzip twice", "gzip -dc"),  # data_file.py reads the first one
+    (rb"BZh", "compressed by bzip2", "bzip2 -dc"),
+    (rb"\x28\xb5\x2f\xfd", "compressed by zstd", "zstd -dc"),
+    (rb"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -dc"),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so"),
+    (rb"PAR1", "a Parquet file", "parquet-tools cat --json"),
+    (rb"Obj\x01", "an Avro file", "avro-tools tojson"),
+    (rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff", "in UTF-32", "iconv -f UTF-32 -t UTF-8"),
+    (rb"\xff\xfe|\xfe\xff", "in UTF-16", "iconv -f UTF-16 -t UTF-8"),
 ]
-# An object and what a serializer of a schema registry writes before it: 0, and the schema's id.
-FRAMED = re.compile(rb"\x00.{4}\s*\{", re.DOTALL)
 # What an office program's file has in the head of its zip archive.
 OFFICE = re.compile(rb"\[Content_Types\]\.xml|_rels/|mimetypeapplication/vnd")
-# The beginning of what a text of JSON may be here.
 JSON_BEGINS = (b"{", b"[", b'"')
 HEAD = 4096  # bytes that tell the shape
-# The jq filter for messages at several places.
-ANYWHERE = '.. | objects | select(has("keen_id"))'
+ANYWHERE = '.. | objects | select(has("keen_id"))'  # a jq filter
 EXPORT = "export the attempts as JSON, one object a line"
 # Separates two objects: JSON's white space, or the sign of JSON text sequences (RFC 7464).
 BETWEEN = b" \t\r\n\x1e"
@@ -46,10 +45,10 @@ class OtherShape(Failure):
 
 @dataclass(frozen=True)
 class Head:
-    """The first bytes of a file's content. compressed: the file is, by gzip."""
+    """The first bytes of a file's content."""
 
     path: str
-    compressed: bool
+    compressed: bool  # the file is, by gzip
     content: bytes  # without a byte order mark
 
     @property
@@ -68,70 +67,62 @@ class Head:
         return self.other(what, f"{convert} > {new}; then name that file: DATA={new}")
 
 
-def of_head(head: Head) -> OtherShape | None:
-    """The OtherShape of a file that begins so; None when it can be read."""
-    return _of_format(head) or _of_binary(head) or _of_text(head)
+def check_head(head: Head) -> None:
+    """Raises the OtherShape of a file that begins so and cannot be read."""
+    _check_format(head)
+    _check_binary(head)
+    _check_text(head)
 
 
-def _of_format(head: Head) -> OtherShape | None:
-    """Of a file whose first bytes name its format."""
+def _check_format(head: Head) -> None:
     if head.text.startswith(b"version https://git-lfs"):
-        return head.other("it is Git LFS's pointer to the file", "git lfs pull gets the file")
+        raise head.other("it is Git LFS's pointer to the file", "git lfs pull gets the file")
     if head.text.startswith(b"PK") and OFFICE.search(head.content):
-        return head.other("it is an office program's file", EXPORT)
-    if FRAMED.match(head.content):
-        return head.convertible("it is framed by a schema registry's serializer", "tail -c +6")
+        raise head.other("it is an office program's file", EXPORT)
     for beginning, what, command in FORMATS:
-        if head.content.startswith(beginning):
-            return head.convertible(f"it is {what}", command)
+        if re.match(beginning, head.content):
+            raise head.convertible(f"it is {what}", command)
     if head.content[257:262] == b"ustar":
         command = f"tar -x{'z' * head.compressed}Of"
-        return replace(head, compressed=False).convertible("it is a tar archive", command)
-    return None
+        raise replace(head, compressed=False).convertible("it is a tar archive", command)
 
 
-def _of_binary(head: Head) -> OtherShape | None:
+def _check_binary(head: Head) -> None:
     for encoding in ("UTF-16BE", "UTF-16LE"):
         text = head.content.decode(encoding, "replace").lstrip().encode()
         if text.startswith(JSON_BEGINS):
-            return head.convertible("it is in UTF-16", f"iconv -f {encoding} -t UTF-8")
+            raise head.convertible("it is in UTF-16", f"iconv -f {encoding} -t UTF-8")
     if b"\0" in head.content and not head.text.startswith(JSON_BEGINS):
-        look = f"see what it is: file {shlex.quote(head.path)}"
-        return head.other("it is a binary file", f"{look}; then: {EXPORT}")
-    return None
+        then = f"see what it is: file {shlex.quote(head.path)}; then: {EXPORT}"
+        raise head.other("it is a binary file", then)
 
 
-def _of_text(head: Head) -> OtherShape | None:
+def _check_text(head: Head) -> None:
     if head.text.startswith(b"<"):
-        return head.other(
-            "it is an HTML or XML page, as servers send one with an error or a log-in form",
-            f"look at it: head {shlex.quote(head.path)}; then get the file again",
-        )
+        what = "it is an HTML or XML page, as servers send one with an error or a log-in form"
+        then = f"look at it: head {shlex.quote(head.path)}; then get the file again"
+        raise head.other(what, then)
     lines = head.content.splitlines()[:2]
-    if len(lines) < 2 or any(
-        line.lstrip(BETWEEN).startswith(JSON_BEGINS) and not re.match(rb'"[^"]*"[,;\t]', line)
-        for line in lines
-    ):
-        return None
+    if len(lines) < 2:
+        return
+    for line in lines:
+        if line.lstrip(BETWEEN).startswith(JSON_BEGINS) and not re.match(rb'"[^"]*"[,;\t]', line):
+            return
     for separator, name in ((b",", "commas"), (b";", "semicolons"), (b"\t", "tabs")):
         if 0 < lines[0].count(separator) <= lines[1].count(separator):
             what = f"it is a table with {name} between its columns (CSV), "
-            return head.other(what + "which cannot hold an attempt's questions and options", EXPORT)
-    return None
+            raise head.other(what + "which cannot hold an attempt's questions and options", EXPORT)
 
 
-def of_first_record(head: Head, word: str, record: bytes) -> OtherShape | None:
-    """The OtherShape of a file whose messages are nested in its records, or None.
+def check_first_record(head: Head, word: str, record: bytes) -> None:
+    """Raises the OtherShape of a file whose messages are nested in its records.
 
     word: "line", "element" or "object", what the record is in its file.
     """
-    inside = _messages_inside(record)
-    if not inside:
-        return None
-    return head.convertible(
-        f"the messages lie inside of other values, each at {inside}",
-        f"jq -c {shlex.quote(f'.[] | {inside}' if word == 'element' else inside)}",
-    )
+    if inside := _messages_inside(record):
+        command = f"jq -c {shlex.quote(f'.[] | {inside}' if word == 'element' else inside)}"
+        what = f"the messages lie inside of other values, each at {inside}"
+        raise head.convertible(what, command)
 
 
 def _messages_inside(record: bytes) -> str | None:
@@ -150,9 +141,7 @@ def _messages_inside(record: bytes) -> str | None:
     paths = [re.sub(r"^\[", ".[", path) for path in _paths_to_messages(value)]
     # Change-data streams have a row's old state, too.
     paths = [path for path in paths if path.endswith(".after")] or paths
-    if len(paths) > 1:
-        return ANYWHERE
-    return paths[0] if paths else None
+    return ANYWHERE if len(paths) > 1 else next(iter(paths), None)
 
 
 def _paths_to_messages(value: object, depth: int = 8) -> Iterator[str]:
@@ -161,8 +150,8 @@ def _paths_to_messages(value: object, depth: int = 8) -> Iterator[str]:
     Of a list, the first value stands for all.
     """
     members = list(value.items()) if isinstance(value, dict) else []
-    if isinstance(value, list) and value:
-        members = [("[]", value[0])]
+    if isinstance(value, list):
+        members = [("[]", each) for each in value[:1]]
     for name, member in members:
         step = name if isinstance(value, list) else f"[{json.dumps(name)}]"
         if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):

@@ -11,23 +11,10 @@ the data. FILE.truth.rows.jsonl gets one line per attempt with each row that the
 for up to 20,000 messages.
 
 The generated data have these properties of the real file (3,280 messages, 2017-11-21 to
-2018-01-28), in the same shares:
-  - 107 exams with 103 names: four names have two ids each; three of these pairs are one test
-    (questions, sequences.id), the fourth is two tests
-  - 423 question ids; four of them name a different question, with different options, in each of
-    6 to 13 exams
-  - 1 to 10 questions per attempt, 2 to 6 options per question, 1 to 4 correct, each attempt with
-    its own order of both
-  - popularity of exams: one has an eighth of all attempts, many have one or two
+2018-01-28), in the same shares; catalogue.py has those of the exams:
   - 1,346 of 3,242 attempts start within a minute after the end of another attempt at the same
     exam, and take a quarter of the time
-  - 20 attempts of 3,242 were delivered again, 18 of them twice, up to about two thousand
-    messages later
-  - a test exam whose messages have no counts and whose questions have no result: 5 of 3,280
-  - certification is null in 132 attempts (of 12 exams), and the text "false" in all others
-  - clicks before started_at (83 attempts) or after keen_timestamp (350), by the user's clock
-  - an option that was unchecked again keeps its time; `correct` and `submitted` are absent where
-    they are not true, but one exam has `correct: false`
+  - 20 attempts were delivered again, 18 of them twice, up to about two thousand messages later
   - messages come in blocks of a few minutes to hours; the blocks are not in order of time
 """
 
@@ -52,6 +39,7 @@ from pipeline.text import report_timer
 
 ROWS_UP_TO = 20_000  # messages
 COUNTS = "messages", "duplicates", "attempts", "questions", "options", "without_counts"
+ROW = "keen_id", "attempt", "questions", "options"
 BEGIN, END = 1511222400, 1517180000  # 2017-11-21 and 2018-01-28, as seconds
 
 
@@ -61,8 +49,7 @@ def deliveries(rng: random.Random, messages: int) -> Iterator[tuple[Attempt, boo
     # Heap of (position, number, attempt) that will be delivered again.
     again: list[tuple[int, int, Attempt]] = []
     number = itertools.count()
-    block_left, exam = 0, None
-    clock: float = BEGIN
+    block_left, exam, clock = 0, None, float(BEGIN)
     for position in range(messages):
         if again and again[0][0] <= position:
             yield heapq.heappop(again)[2], True
@@ -95,7 +82,6 @@ class Truth:
         self.correct: Counter[tuple[str, str]] = Counter()
 
     def add(self, attempt: Attempt, is_repeat: bool) -> None:
-        """Counts a delivery."""
         name = attempt.message["exam_name"]
         self.numbers["messages"] += 1
         self.messages_by_name[name] += 1
@@ -114,17 +100,13 @@ class Truth:
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """The content of FILE.truth.json."""
-        names = self.attempts_by_name
-        most, least = max(names.values(), default=0), min(names.values(), default=0)
+        names, git = self.attempts_by_name, "Learning Git"
         return {
             "seed": seed,
             **{key: self.numbers[key] for key in COUNTS},
-            "learning_git": {
-                "attempts": names["Learning Git"],
-                "messages": self.messages_by_name["Learning Git"],
-            },
-            "most_common": self._with_attempts(most),
-            "least_common": self._with_attempts(least),
+            "learning_git": {"attempts": names[git], "messages": self.messages_by_name[git]},
+            "most_common": self._with_attempts(max(names.values(), default=0)),
+            "least_common": self._with_attempts(min(names.values(), default=0)),
             "attempts_by_exam_name": dict(sorted(names.items())),
             "results_by_question": [
                 {"exam_name": name, "question_id": key, "answers": answers, "correct": correct}
@@ -149,14 +131,13 @@ def write(messages: int, seed: int, path: str) -> None:
         rows = files.enter_context(replacing(rows_path)) if messages <= ROWS_UP_TO else None
         data.write(first)
         for number, (attempt, is_repeat) in enumerate(deliveries(rng, messages)):
-            data.write(
-                (between if number else "") + json.dumps(attempt.message, ensure_ascii=False)
-            )
+            message = json.dumps(attempt.message, ensure_ascii=False)
+            data.write(f"{between if number else ''}{message}")
             truth.add(attempt, is_repeat)
             if rows:
                 of_attempt = [None] * 3 if is_repeat else attempt[1:]
-                named = dict(zip(("attempt", "questions", "options"), of_attempt, strict=True))
-                rows.write(json.dumps({"keen_id": attempt.message["keen_id"], **named}) + "\n")
+                row = zip(ROW, (attempt.message["keen_id"], *of_attempt), strict=True)
+                rows.write(json.dumps(dict(row)) + "\n")
             if due():
                 done = f"{number + 1:>11,} of {messages:,} messages"
                 print(f"  {done}, {100 * (number + 1) // messages} %", file=sys.stderr)
@@ -179,11 +160,8 @@ def main(settings: Settings) -> None:
     try:
         write(int(messages), int(seed), path)
     except OSError as error:
-        raise Failure(
-            f"{path} cannot be written",
-            str(error),
-            f"name another file: {settings.make('data', SYNTHETIC=messages, DATA='…')}",
-        ) from None
+        then = f"name another file: {settings.make('data', SYNTHETIC=messages, DATA='…')}"
+        raise Failure(f"{path} cannot be written", str(error), then) from None
 
 
 if __name__ == "__main__":

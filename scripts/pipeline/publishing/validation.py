@@ -4,6 +4,7 @@ The verdicts are those of validator.py, which landing uses too. A verdict names 
 of a message; the published format (assessment-attempt.schema.json) finds the others.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -25,15 +26,11 @@ BEFORE_THE_FORMAT = ("empty", "not_utf8", "not_json", "not_an_object", "too_larg
 
 @functools.cache
 def published_format() -> jsonschema_rs.Draft202012Validator:
-    """The published JSON Schema, as a validator."""
     return jsonschema_rs.Draft202012Validator(json.loads(SCHEMA.read_text()), validate_formats=True)
 
 
 def judged(path: str) -> Iterator[tuple[Record, str | None]]:
-    """The records of a file, or the files of a folder, and why landing would reject each.
-
-    The reason is in landing's words; None: it would accept the record.
-    """
+    """The records of a file or folder, and why landing would reject each; None: it would not."""
     for record in _files(path) if os.path.isdir(path) else found_records(path):
         if record.content is None:
             yield record, f"not_json: {record.why}"
@@ -45,12 +42,11 @@ def judged(path: str) -> Iterator[tuple[Record, str | None]]:
 
 def _files(folder: str) -> Iterator[Record]:
     position = 0
-    for name in sorted(os.listdir(folder)):
-        path = pathlib.Path(folder, name)
+    for path in sorted(pathlib.Path(folder).iterdir()):
         if path.is_file():
             content = path.read_bytes()
             position += len(content)
-            yield Record(name, 0, content, position=position)
+            yield Record(path.name, 0, content, position=position)
 
 
 def further_places(record: Record, reason: str) -> list[str]:
@@ -59,16 +55,12 @@ def further_places(record: Record, reason: str) -> list[str]:
     if record.content is None or word in BEFORE_THE_FORMAT:
         return []
     paths: dict[str, None] = {}
-    try:
+    with contextlib.suppress(ValueError):  # nested too deeply for this validator
         for fault in published_format().iter_errors(json.loads(record.content)):
             missing = getattr(fault.kind, "property", None)
-            path = "".join(
-                f"[{step}]" if isinstance(step, int) else f".{step}"
-                for step in [*fault.instance_path, *([missing] if missing else [])]
-            )
+            steps = [*fault.instance_path, *([missing] if missing else [])]
+            path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
             paths[path.removeprefix(".")] = None
-    except ValueError:  # nested too deeply for this validator
-        pass
     paths.pop(detail.split(" ")[0], None)
     return list(paths)
 
@@ -77,8 +69,7 @@ def print_verdicts(path: str) -> Counter[str]:
     """Names the first records that would be rejected; returns how often each verdict was given."""
     files = list(os.scandir(path)) if os.path.isdir(path) else []
     size = sum(file.stat().st_size for file in files) if files else os.path.getsize(path)
-    verdicts: Counter[str] = Counter()
-    due = report_timer()
+    verdicts, due = Counter[str](), report_timer()
     for record, reason in judged(path):
         verdicts["accepted" if reason is None else reason.partition(":")[0]] += 1
         if reason is not None and verdicts.total() - verdicts["accepted"] <= NAMED:

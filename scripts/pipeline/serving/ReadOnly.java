@@ -5,32 +5,19 @@
 package pipeline.serving;
 
 import java.security.MessageDigest;
-import java.util.Arrays;
-import java.util.Collection;
-import java.util.Collections;
-import java.util.List;
-import java.util.Map;
+import java.util.*;
 import javax.security.sasl.AuthenticationException;
 import org.apache.hive.service.auth.PasswdAuthenticationProvider;
 import org.apache.spark.sql.AnalysisException;
 import org.apache.spark.sql.catalyst.analysis.LocalTempView$;
-import org.apache.spark.sql.catalyst.plans.logical.Command;
-import org.apache.spark.sql.catalyst.plans.logical.LogicalPlan;
+import org.apache.spark.sql.catalyst.plans.logical.*;
 import org.apache.spark.sql.delta.catalog.DeltaTableV2;
-import org.apache.spark.sql.execution.command.CreateViewCommand;
-import org.apache.spark.sql.execution.command.SetCommand;
-import org.apache.spark.sql.execution.datasources.HadoopFsRelation;
-import org.apache.spark.sql.execution.datasources.LogicalRelation;
+import org.apache.spark.sql.execution.command.*;
+import org.apache.spark.sql.execution.datasources.*;
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation;
-import org.sparkproject.connect.grpc.ForwardingServerCallListener;
-import org.sparkproject.connect.grpc.Metadata;
-import org.sparkproject.connect.grpc.ServerCall;
-import org.sparkproject.connect.grpc.ServerCallHandler;
-import org.sparkproject.connect.grpc.ServerInterceptor;
-import org.sparkproject.connect.grpc.Status;
+import org.sparkproject.connect.grpc.*;
 import org.sparkproject.connect.protobuf.Message;
-import scala.runtime.AbstractFunction1;
-import scala.runtime.BoxedUnit;
+import scala.runtime.*;
 
 /** A check of every analyzed plan, for SparkSessionExtensions.injectCheckRule: AnalysisException
     for a plan that changes something, or that reads anything outside `folder`. */
@@ -62,31 +49,30 @@ public class ReadOnly extends AbstractFunction1 {
     }
     if (plan instanceof LogicalRelation) {
       Object relation = ((LogicalRelation) plan).relation();
-      if (!(relation instanceof HadoopFsRelation)) {
-        outside(relation.getClass().getSimpleName());
-      }
+      require(relation, HadoopFsRelation.class);
       for (Object path : list(((HadoopFsRelation) relation).location().rootPaths())) {
         checkPath(path.toString());
       }
     } else if (plan instanceof DataSourceV2Relation) {
       Object table = ((DataSourceV2Relation) plan).table();
-      if (!(table instanceof DeltaTableV2)) {
-        outside(table.getClass().getSimpleName());
-      }
+      require(table, DeltaTableV2.class);
       checkPath(((DeltaTableV2) table).path().toString());
     } else if (plan.isStreaming()) {
       outside("a stream");
     }
-    checkAll(list(plan.children()));
-    checkAll(list(plan.subqueries()));
-    checkAll(list(plan.innerChildren()));
+    List inner = new ArrayList(list(plan.children()));
+    inner.addAll(list(plan.subqueries()));
+    inner.addAll(list(plan.innerChildren()));
+    for (Object each : inner) {
+      if (each instanceof LogicalPlan) {
+        check((LogicalPlan) each);
+      }
+    }
   }
 
-  private void checkAll(Collection plans) {
-    for (Object plan : plans) {
-      if (plan instanceof LogicalPlan) {
-        check((LogicalPlan) plan);
-      }
+  private void require(Object source, Class known) {
+    if (!known.isInstance(source)) {
+      outside(source.getClass().getSimpleName());
     }
   }
 

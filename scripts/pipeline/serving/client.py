@@ -14,28 +14,19 @@ from pipeline.spark import session, views
 FEED_APPEARS_WITHIN_S = 10  # on the server, after its first landing
 
 
-def session_of_feed(feed: Feed, sql_settings: dict[str, str]) -> SparkSession | None:
-    """A session whose current database is the feed; None when the server does not run.
-
-    sql_settings: those of Spark SQL for this session. Failure when the server does not know the
-    feed.
-    """
-    server = service.query_server(feed.settings)
-    if server.process() is None:
-        return None
-    spark = service.session(feed.settings)
-    for name, value in sql_settings.items():
-        spark.conf.set(name, value)
+def use_feed(spark: SparkSession, feed: Feed) -> None:
+    """Makes the feed the session's current database. Failure when the server does not know it."""
     limit = time.monotonic() + FEED_APPEARS_WITHIN_S
     while True:
         try:
             spark.sql(f"USE {feed.topic}")
-            return spark
+            return
         except PySparkException as error:
             if "SCHEMA_NOT_FOUND" not in str(error) or time.monotonic() > limit:
+                log = service.query_server(feed.settings).log
                 raise Failure(
                     f"the server of make serve does not answer about feed {feed.topic}",
-                    f"{errors.cause(error)}; its log: {server.log}",
+                    f"{errors.cause(error)}; its log: {log}",
                     f"start it again, with this feed first: {feed.settings.make('down')}; then: "
                     f"{feed.make('serve')}",
                 ) from None
@@ -48,11 +39,13 @@ def for_reading(feed: Feed, name: str, messages: int) -> SparkSession:
     messages: those of views.messages_landed(). The session is one on the server of make serve when
     that runs, and this process has no Spark yet.
     """
-    spark = None
-    if not session.is_started():
+    if service.query_server(feed.settings).process() and not session.is_started():
+        spark = service.session(feed.settings)
         is_quick = messages <= session.MESSAGES_FOR_A_QUICK_SESSION
-        spark = session_of_feed(feed, session.QUICK_SQL if is_quick else {})
-    if spark is None:
+        for name, value in session.QUICK_SQL.items() if is_quick else ():
+            spark.conf.set(name, value)
+        use_feed(spark, feed)
+    else:
         spark = session.get(feed.settings, name, messages)
         spark.sql(f"CREATE DATABASE IF NOT EXISTS {feed.topic}")
         spark.sql(f"USE {feed.topic}")

@@ -21,12 +21,9 @@ def url(settings: Settings) -> str:
 
 
 def token(settings: Settings) -> str:
-    """The token of both doors, from a file of mode 0600 that is made when it is first needed.
-
-    In a container it comes by the environment.
-    """
-    if os.environ.get("SPARK_CONNECT_AUTHENTICATE_TOKEN"):
-        return os.environ["SPARK_CONNECT_AUTHENTICATE_TOKEN"]
+    """The token of both endpoints: of the environment (in a container), or a file of mode 0600."""
+    if given := os.environ.get("SPARK_CONNECT_AUTHENTICATE_TOKEN"):
+        return given
     file = settings.in_run_dir("connect.token")
     if not file.exists():
         files.replace(file, secrets.token_urlsafe(32) + "\n", 0o600)
@@ -53,18 +50,11 @@ def probe(settings: Settings) -> None:
 def query_server(settings: Settings) -> Service:
     """The server of make serve, which is not part of the stack of make up."""
     connect, jdbc = settings.ports.connect, settings.ports.jdbc
+    ports = {connect: "Spark Connect (derived from HDFS)", jdbc: "JDBC (derived from HDFS)"}
+    address = f"127.0.0.1:{connect}, :{jdbc}"
     # The run folder, as an argument, tells the server from that of another stack.
     command = [str(ROOT / "scripts/env.sh"), "python", "-m", SERVER, str(settings.in_run_dir())]
-    return Service(
-        settings,
-        "serve",
-        f"127.0.0.1:{connect}, :{jdbc}",
-        {connect: "Spark Connect (derived from HDFS)", jdbc: "JDBC (derived from HDFS)"},
-        command,
-        SERVER,
-        "",
-        probe,
-    )
+    return Service(settings, "serve", address, ports, command, SERVER, "", probe)
 
 
 def startable(settings: Settings) -> list[Service]:

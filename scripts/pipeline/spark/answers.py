@@ -20,9 +20,8 @@ def answer(spark: SparkSession, feed: Feed, text: str) -> str:
     """The rows of one SELECT, as text. Raises ValueError for any other statement."""
     text = text.rstrip().rstrip(";")
     if not is_remote():  # the server of make serve refuses other statements itself
-        if changes_something(
-            spark, spark._jsparkSession.sessionState().sqlParser().parsePlan(text)
-        ):
+        parser = spark._jsparkSession.sessionState().sqlParser()
+        if changes_something(spark, parser.parsePlan(text)):
             raise ValueError(
                 "it is not a question: a file in queries/ holds one SELECT "
                 f"(other statements: {feed.make('sql')})"
@@ -53,18 +52,14 @@ def changes_something(spark: SparkSession, plan: Any) -> bool:
 
 
 def shortened(answer: DataFrame) -> DataFrame:
-    """The answer with long texts truncated, because every row is padded to the longest one.
-
-    Columns are addressed by number, because several may have the same name.
-    """
+    """The answer with long texts truncated, because every row is padded to the longest one."""
+    # By number, because several columns may have the same name.
     numbered = answer.toDF(*map(str, range(len(answer.columns))))
     columns = []
     for number, (name, kind) in list(enumerate(answer.dtypes))[:MOST_COLUMNS]:
         column = F.col(f"`{number}`")
         if kind == "string":
-            column = F.when(
-                F.length(column) > MOST_CHARACTERS,
-                F.concat(F.substring(column, 1, MOST_CHARACTERS), F.lit("…")),
-            ).otherwise(column)
+            start = F.concat(F.substring(column, 1, MOST_CHARACTERS), F.lit("…"))
+            column = F.when(F.length(column) > MOST_CHARACTERS, start).otherwise(column)
         columns.append(column.alias(name))
     return numbered.select(columns)

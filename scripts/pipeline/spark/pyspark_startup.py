@@ -8,12 +8,12 @@ def _register() -> None:
     from pipeline.spark import views
 
     feed = settings.load().feed()
+    session = globals()["spark"]  # of PySpark's shell
     try:
-        # PySpark's shell defines `spark`.
         if is_remote():  # the server of make serve knows all feeds
-            spark.sql(f"USE {feed.topic}")  # type: ignore[name-defined]  # noqa: F821
+            session.sql(f"USE {feed.topic}")
         else:
-            views.register(spark, feed)  # type: ignore[name-defined]  # noqa: F821
+            views.register(session, feed)
         tables = ", ".join(f"{feed.topic}.{name}" for name in sorted(TABLES))
         print(f"the tables of feed {feed.topic}: {tables}")
     except Failure as failure:

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
@@ -24,24 +23,25 @@ PySparkLogger.getLogger("SQLQueryContextLogger").setLevel("CRITICAL")
 # there the C1 compiler, the serial collector and interpreted plans are faster, too.
 # Without -Xms the heap starts at 1/64 of the memory; landing needs about 200 MB.
 MESSAGES_FOR_A_QUICK_SESSION = 50_000
-QUICK_SQL = {
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.shuffle.partitions": "1",
-}
+QUICK_SQL = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "1"}
 QUICK = QUICK_SQL | {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms256m",
 }
 CLUSTER_STARTS_WITHIN_S = 40  # longer than most starts
+CLUSTER_IS_FULL = (  # the cluster lets this application wait, and nothing else would say so
+    f"{{}} has not started this application within {CLUSTER_STARTS_WITHIN_S} s: waiting. Is its "
+    "queue full? With YARN, yarn application -list shows who runs, and spark.yarn.queue in "
+    "spark-defaults.conf of CLIENT_CONF chooses another queue."
+)
 _launching = threading.Lock()
 
 
 def get(settings: Settings, name: str, messages: int) -> SparkSession:
-    """The session of this process, configured by the rendered spark-defaults.conf.
+    """The session of this process, configured by the rendered spark-defaults.conf. Thread-safe.
 
-    messages: about how many it will process. The JVM's output goes to Spark's log. Thread-safe: a
-    session takes seconds to start, so callers start it in the background.
+    messages: about how many it will process. The JVM's output goes to Spark's log.
     """
     with _launching:
         if SparkContext._gateway is None:
@@ -52,34 +52,26 @@ def get(settings: Settings, name: str, messages: int) -> SparkSession:
                 SparkContext._ensure_initialized(gateway=launch_gateway(conf, {"stderr": log}))  # type: ignore[no-untyped-call]
             # Py4J's threads print traces when the JVM ends. script.run names the cause.
             sys.stderr = open(path, "a", buffering=1)
-        with _naming_a_full_cluster(settings):
+        text = CLUSTER_IS_FULL.format(settings.spark_master)
+        notice = threading.Timer(CLUSTER_STARTS_WITHIN_S, print, [text], {"flush": True})
+        notice.daemon = True
+        if not settings.is_local_spark:
+            notice.start()
+        try:
             return SparkSession.builder.appName(name).getOrCreate()
-
-
-@contextlib.contextmanager
-def _naming_a_full_cluster(settings: Settings) -> Iterator[None]:
-    """Prints that the cluster lets this application wait, if it does: nothing else would say so."""
-    if settings.is_local_spark:
-        yield
-        return
-    text = (
-        f"{settings.spark_master} has not started this application within "
-        f"{CLUSTER_STARTS_WITHIN_S} s: waiting. Is its queue full? With YARN, yarn application "
-        "-list shows who runs, and spark.yarn.queue in spark-defaults.conf of CLIENT_CONF chooses "
-        "another queue."
-    )
-    notice = threading.Timer(CLUSTER_STARTS_WITHIN_S, print, [text], {"flush": True})
-    notice.daemon = True
-    notice.start()
-    try:
-        yield
-    finally:
-        notice.cancel()
+        finally:
+            notice.cancel()
 
 
 def is_started() -> bool:
     """Whether this process has a JVM for Spark."""
     return SparkContext._gateway is not None
+
+
+def has_lost_jvm() -> bool:
+    """Whether the JVM of this process has ended."""
+    process = getattr(SparkContext._gateway, "proc", None)
+    return process is not None and process.poll() is not None
 
 
 def jvm_ended(error: BaseException) -> JvmEnded | None:

@@ -2,7 +2,6 @@
 
 As a module it prints the SQL that registers them (make sql runs that first):
     scripts/env.sh python -m pipeline.spark.views
-A column that is not nullable is enforced by Delta at every write.
 """
 
 import json
@@ -38,27 +37,22 @@ def messages_landed(feed: Feed) -> int:
 def registration(feed: Feed, view: str = "TEMPORARY VIEW") -> list[str]:
     """SQL statements that register a feed's tables in a database of its name.
 
-    The first creates the database, the last but one makes it the current one, the last creates the
-    view attempt_order.
+    The last but one makes that the current one, the last creates the view attempt_order.
     """
-    tables = [
-        f"CREATE TABLE IF NOT EXISTS {feed.topic}.{table} USING delta LOCATION '{feed.path(table)}'"
-        for table in sorted(TABLES)
-    ]
-    create = questions.statement(pathlib.Path(__file__).with_name("attempt_order.sql").read_text())
+    topic, text = feed.topic, pathlib.Path(__file__).with_name("attempt_order.sql").read_text()
     return [
-        f"CREATE DATABASE IF NOT EXISTS {feed.topic}",
-        *tables,
-        f"USE {feed.topic}",
-        create.replace("TEMPORARY VIEW", view),
+        f"CREATE DATABASE IF NOT EXISTS {topic}",
+        *(
+            f"CREATE TABLE IF NOT EXISTS {topic}.{table} USING delta LOCATION '{feed.path(table)}'"
+            for table in sorted(TABLES)
+        ),
+        f"USE {topic}",
+        questions.statement(text).replace("TEMPORARY VIEW", view),
     ]
 
 
 def register(spark: SparkSession, feed: Feed) -> None:
-    """Registers the feed's tables and the view attempt_order; their database is the current one.
-
-    Failure when the feed has no tables.
-    """
+    """Runs the registration. Failure when the feed has no tables."""
     check_landed(feed)
     for statement in registration(feed):
         spark.sql(statement)
@@ -68,8 +62,7 @@ def create_views(spark: SparkSession, feed: Feed) -> None:
     """Registers the current versions of a feed's tables as temporary views of the same names.
 
     Spark reads their Parquet files directly: Delta takes ten times as long as delta-rs to find them
-    in a new session, and runs a job for each table of each query in a warm one. Delta is used
-    instead when a table needs a newer reader (deletion vectors, column mapping).
+    in a new session. It is used when a table needs it (deletion vectors, column mapping).
     """
     opened = {name: delta.existing_table(feed, name) for name in delta.READING_ORDER}
     if any(table.protocol().min_reader_version > 1 for table in opened.values()):
@@ -78,20 +71,16 @@ def create_views(spark: SparkSession, feed: Feed) -> None:
         return
     for name, table in opened.items():
         schema, files = StructType.fromJson(json.loads(table.schema().to_json())), table.file_uris()
-        frame = (
-            spark.read.schema(schema).parquet(*files)
-            if files
-            else spark.createDataFrame([], schema)
-        )
+        read = spark.read.schema(schema)
+        frame = read.parquet(*files) if files else spark.createDataFrame([], schema)
         frame.createOrReplaceTempView(name)
     spark.sql(registration(feed)[-1])
     spark.table("attempt_order").cache()  # most questions use it
 
 
 def main(settings: Settings) -> None:
-    feed = settings.feed()
-    check_landed(feed)
-    print(";\n".join(registration(feed)) + ";")
+    check_landed(settings.feed())
+    print(";\n".join(registration(settings.feed())) + ";")
 
 
 if __name__ == "__main__":

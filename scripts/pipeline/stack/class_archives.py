@@ -3,12 +3,11 @@
 Run by: scripts/setup.sh, in the background, when there are none or when Java or a jar changed
     scripts/env.sh python -m pipeline.stack.class_archives
 
-An archive is a file beside the jars that holds the classes that conf/classes/ lists for one class
-path, parsed and verified. A JVM maps it instead of reading the jars. A JVM that does not accept it
-(another Java, another jar) starts as it would without.
+An archive is a file beside the jars that holds the classes of a list in conf/classes/, parsed and
+verified for one class path. A JVM maps it instead of reading the jars. A JVM that does not accept
+it (another Java, another jar) starts as it would without.
 
-For each archive, one JVM loads the classes of its list and writes the archive when it exits. A file
-gets its name only when it is complete, so this module may be killed at any time.
+A file gets its name only when it is complete, so this module may be killed at any time.
 """
 
 import gzip
@@ -30,15 +29,12 @@ LIMIT_S = 900
 TRIES = 3  # a JVM that cannot map Java's own archive at its address, by chance, writes none
 
 
-def spark_driver(option: str) -> tuple[JavaGateway, subprocess.Popen[bytes]]:
-    """A JVM as a Spark session has it, with this Java option, and its process."""
-    os.environ["SPARK_SUBMIT_OPTS"] += " " + option
-    gateway = launch_gateway()  # type: ignore[no-untyped-call]
-    return gateway, gateway.proc
-
-
-def tool(kind: str, option: str) -> tuple[JavaGateway, subprocess.Popen[bytes]]:
-    """A JVM with Py4J on the class path of `java-tool KIND`, and its process."""
+def java(kind: str, option: str) -> tuple[JavaGateway, subprocess.Popen[bytes]]:
+    """A JVM with Py4J and this option, as `java-tool KIND` or a Spark session has it."""
+    if kind == "spark":
+        os.environ["SPARK_SUBMIT_OPTS"] += " " + option
+        gateway = launch_gateway()  # type: ignore[no-untyped-call]
+        return gateway, gateway.proc
     process = subprocess.Popen(
         ["java-tool", kind, "py4j.GatewayServer", "--enable-auth", "--die-on-broken-pipe", "0"],
         stdin=subprocess.PIPE,
@@ -57,8 +53,7 @@ def make(kind: str, jars: pathlib.Path) -> None:
     archive, new = jars / f"{kind}.jsa", jars / f"{kind}.jsa.new"
     archive.unlink(missing_ok=True)
     new.unlink(missing_ok=True)
-    option = f"-XX:ArchiveClassesAtExit={new}"
-    gateway, process = spark_driver(option) if kind == "spark" else tool(kind, option)
+    gateway, process = java(kind, f"-XX:ArchiveClassesAtExit={new}")
     loader = gateway.jvm.java.lang.ClassLoader.getSystemClassLoader()
     load, missing = gateway.jvm.java.lang.Class.forName, 0
     for name in gzip.open(ROOT / f"conf/classes/{kind}.txt.gz", "rt"):
@@ -82,28 +77,23 @@ def make(kind: str, jars: pathlib.Path) -> None:
     )
 
 
-def make_all(jars: pathlib.Path) -> None:
-    """Creates the archives, and notes in `archives` for which Java and jars."""
-    for kind in KINDS:
-        for _ in range(TRIES):
-            try:
-                make(kind, jars)
-                break
-            except Exception as error:
-                print(f"no {kind}.jsa: {error!r}", file=sys.stderr, flush=True)
-    # Noted also when one failed: otherwise setup.sh would retry it with each command.
-    sizes = subprocess.run(
-        "wc -c ./*.jsa 2>/dev/null", shell=True, cwd=jars, text=True, stdout=subprocess.PIPE
-    ).stdout
-    files.replace(jars / "archives", f"{os.environ['ARCHIVES_FOR']}\n{sizes}")
-
-
 def main(settings: Settings) -> None:
     logging.disable()  # Py4J logs an error when the JVM exits
     os.environ.pop("HADOOP_CONF_DIR", None)  # a class path with a folder cannot be archived
+    jars = settings.jars
     # Another process that does the same is left to it.
-    with files.locked(settings.jars / "archives.lock", lambda _: sys.exit()):
-        make_all(settings.jars)
+    with files.locked(jars / "archives.lock", lambda _: sys.exit()):
+        for kind in KINDS:
+            for _ in range(TRIES):
+                try:
+                    make(kind, jars)
+                    break
+                except Exception as error:
+                    print(f"no {kind}.jsa: {error!r}", file=sys.stderr, flush=True)
+        # For which Java and jars they are. Noted also when one failed: otherwise setup.sh would
+        # retry it with each command.
+        sizes = subprocess.getoutput(f"cd {jars} && wc -c ./*.jsa 2> /dev/null")
+        files.replace(jars / "archives", f"{os.environ['ARCHIVES_FOR']}\n{sizes}")
 
 
 if __name__ == "__main__":

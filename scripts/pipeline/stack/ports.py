@@ -27,7 +27,7 @@ def port_holder(port: int) -> str | None:
 
 def free_ports(count: int) -> int:
     """The first of `count` free ports in a row, below those of outgoing connections."""
-    for first in random.sample(range(21000, 32000, 100), 110):  # others may look at this moment
+    for first in random.sample(range(21000, 32000, 100), 110):  # others may search at this moment
         with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
             for port in range(first, first + count):
                 sockets.enter_context(socket.socket()).bind(("127.0.0.1", port))

@@ -1,7 +1,4 @@
-"""Probes: requests that only a working service answers. They raise an exception otherwise.
-
-For each server of the local stack, and for services that run elsewhere (STACK=cluster).
-"""
+"""Probes: requests that only a working service answers. They raise an exception otherwise."""
 
 import contextlib
 import json
@@ -13,8 +10,7 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import hdfs_native
 
@@ -29,10 +25,7 @@ Probe = Callable[[Settings], str | None]  # may return in words what it found
 
 
 def probe_kafka(settings: Settings) -> str:
-    """Asks for the cluster's brokers and for the id of an idempotent producer.
-
-    Returns the number of brokers in words.
-    """
+    """Asks for the id of an idempotent producer, and for the brokers: their number in words."""
     # Here, because every target imports this module, and most need no Kafka.
     from kafka.errors import ClusterAuthorizationFailedError, NoError
     from kafka.protocol.producer.transaction import InitProducerIdRequest
@@ -60,22 +53,16 @@ def probe_namenode(settings: Settings) -> None:
 
 
 def probe_datanode(settings: Settings) -> None:
-    """Writes, reads and deletes a file.
-
-    Works when the NameNode is out of safe mode and a DataNode stores blocks.
-    """
+    """Writes, reads and deletes a file: the NameNode's safe mode is over, a DataNode has blocks."""
     # The NameNode's page comes first: without a DataNode the client retries a write for seconds.
-    url = (
-        f"http://127.0.0.1:{settings.ports.namenode_http}"
-        "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
-    )
+    page = f"http://127.0.0.1:{settings.ports.namenode_http}/jmx"
+    bean = "Hadoop:service=NameNode,name=FSNamesystemState"
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with without_proxy.open(url, timeout=SERVER_ANSWERS_WITHIN_S) as page:
-        state = json.load(page)["beans"][0]
-    if state["NumLiveDataNodes"] < 1 or state["FSState"] != "Operational":
-        raise OSError(
-            f"{state['NumLiveDataNodes']} live DataNodes, HDFS is in state {state['FSState']}"
-        )
+    with without_proxy.open(f"{page}?qry={bean}", timeout=SERVER_ANSWERS_WITHIN_S) as answer:
+        found = json.load(answer)["beans"][0]
+    nodes, state = found["NumLiveDataNodes"], found["FSState"]
+    if nodes < 1 or state != "Operational":
+        raise OSError(f"{nodes} live DataNodes, HDFS is in state {state}")
     write_read_delete(settings, f"/.probe-{os.getpid()}")
 
 
@@ -120,75 +107,62 @@ def probe_spark(settings: Settings) -> None:
     raise OSError("; ".join(failed))
 
 
-# --- STACK=cluster --------------------------------------------------------------------------------
+def probe_all(settings: Settings, quiet: bool, kafka: bool = True, tables: bool = True) -> None:
+    """Probes the services of STACK=cluster. Prints a line for each; Failure when one is silent.
 
-
-def probe_all(
-    settings: Settings, *, kafka: bool = True, tables: bool = True, writes: bool = True
-) -> Iterator[str]:
-    """Probes the services of STACK=cluster. Yields a line for each; Failure when one is silent.
-
-    kafka: probe Kafka. tables: probe HDFS and Spark. writes: probe HDFS by writing a file, as
-    landing does, not by reading alone.
+    quiet: prints nothing. kafka: probe Kafka. tables: probe HDFS and Spark. With both, HDFS is
+    probed by writing a file, as landing does, and not by reading alone.
     """
+    if not quiet and not settings.installed:
+        settings.print()
     services: list[tuple[str, str, Probe]] = [("kafka", "KAFKA", probe_kafka)] if kafka else []
     if tables:
-        services.append(("hdfs", "HDFS", probe_hdfs if writes else probe_reading))
+        services.append(("hdfs", "HDFS", probe_hdfs if kafka else probe_reading))
         services.append(("spark", "SPARK_MASTER", probe_spark))
     for name, knob, probe in services:
-        address = settings.text(knob)
-        where, result = f"{knob}={address}", Result()
+        where, asked = f"{knob}={settings.text(knob)}", Question()
         # In a thread of its own: some clients retry for minutes.
-        asking = threading.Thread(target=ask, args=[probe, settings, result], daemon=True)
+        asking = threading.Thread(target=asked.ask, args=[probe, settings], daemon=True)
         asking.start()
         asking.join(FIND_LIMIT_S)
-        if result.refusal is errors.NoTicket:
-            raise Failure(f"no ticket for {where}", result.error, errors.NoTicket.then)
-        if result.refusal:
-            then = result.refusal.then
-            raise Failure(f"{name} at {where} refuses this account", result.error, then)
-        if result.found is None:
+        if asked.refusal:
+            refused = f"{name} at {where} refuses this account"
+            what = f"no ticket for {where}" if asked.refusal is errors.NoTicket else refused
+            raise Failure(what, asked.error, asked.refusal.then)
+        if asked.found is None:
             raise Failure(
                 f"{name} does not answer at {where}",
-                f"tried for {FIND_LIMIT_S} s: {result.error}",
+                f"tried for {FIND_LIMIT_S} s: {asked.error}",
                 "is the address right, and reachable from here? "
                 "does it ask for passwords or certificates? "
                 "(docs/deployment.md: STACK=cluster, CLIENT_CONF)",
             )
-        found = f": {result.found}" if result.found else ""
-        yield f"  {name:<9} {address:<48} answers{found}"
+        if not quiet:
+            found = f": {asked.found}" if asked.found else ""
+            print(f"  {name:<9} {settings.text(knob):<48} answers{found}", flush=True)
 
 
-@dataclass
-class Result:
+class Question(logging.Handler):
     """What asking a service has come to so far."""
 
     found: str | None = None  # None: it has not answered
-    error: str = "no answer at all"  # the last one
+    error = "no answer at all"  # the last one
     refusal: type[errors.Known] | None = None
+    logged = ""
 
-
-class Refusals(logging.Handler):
-    """The last refused login or certificate that kafka-python logged: its exceptions hide it."""
-
-    last = ""
+    def ask(self, probe: Probe, settings: Settings) -> None:
+        """Probes until there is an answer, or the account is refused."""
+        logging.getLogger("kafka").addHandler(self)
+        while self.found is None and not self.refusal:
+            try:
+                self.found = probe(settings) or ""
+            except Exception as error:  # each client has exceptions of its own
+                self.error = self.logged or errors.cause(error)
+                self.refusal = errors.kind_of_text(self.error, errors.Refused)
+                time.sleep(0.5)  # between two probes
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a refused login or certificate that kafka-python logs: its exceptions hide it."""
         text = record.getMessage()
         if re.search("AuthenticationFailed|CERTIFICATE_VERIFY_FAILED", text):
-            self.last = re.sub(r"^.*?failed: | \(backoff.*", "", text)
-
-
-def ask(probe: Probe, settings: Settings, result: Result) -> None:
-    """Probes until there is an answer, or the account is refused. Notes both in the result."""
-    refusals = Refusals()
-    logging.getLogger("kafka").addHandler(refusals)
-    while result.found is None:
-        try:
-            result.found = probe(settings) or ""
-        except Exception as error:  # each client has exceptions of its own
-            result.error = refusals.last or errors.cause(error)
-            result.refusal = errors.kind_of_text(result.error, errors.Refused)
-            if result.refusal:
-                return
-            time.sleep(0.5)  # between two probes
+            self.logged = re.sub(r"^.*?failed: | \(backoff.*", "", text)

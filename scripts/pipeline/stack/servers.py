@@ -9,14 +9,12 @@ In a container of docker-compose.yml this module becomes the server itself:
 
 import contextlib
 import os
-import pathlib
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
 from typing import IO, NoReturn
 
@@ -48,21 +46,12 @@ class Service:
 
     last_error: str = field(default="no answer at all", init=False)
     child: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    failure: Exception | None = field(default=None, init=False)
-    ready: threading.Event = field(default_factory=threading.Event, init=False)
 
-    @property
-    def log(self) -> pathlib.Path:
-        return self.settings.in_run_dir("logs", f"{self.name}.log")
-
-    @property
-    def pid_file(self) -> pathlib.Path:
-        return self.settings.in_run_dir("pids", self.name)
-
-    @property
-    def java_options(self) -> dict[str, str]:
-        """The environment variables that scripts/bin/java-tool reads for a server."""
-        return {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap}
+    def __post_init__(self) -> None:
+        self.log = self.settings.in_run_dir("logs", f"{self.name}.log")
+        self.pid_file = self.settings.in_run_dir("pids", self.name)
+        # The environment variables that scripts/bin/java-tool reads for a server.
+        self.java_options = {"JAVA_TOOL_LOG": "log4j2.properties", "JAVA_TOOL_OPTS": self.heap}
 
     def process(self) -> psutil.Process | None:
         """The running process that `make up` started; None when the pid file is out of date."""
@@ -85,20 +74,18 @@ class Service:
 
     def check_ports(self) -> None:
         """Failure when the server runs on other ports, or another program holds one of them."""
-        knobs = self.settings
         if self.process():
-            if not self.has_its_ports():
-                raise Failure(
-                    f"{self.name} of this run folder runs on other ports",
-                    f"it was started with {self.noted()[1:]}, now wanted are {list(self.ports)} "
-                    f"(KAFKA={knobs.kafka}, HDFS={knobs.hdfs})",
-                    f"use the old KAFKA and HDFS; or stop it first: {knobs.make('down')}; "
-                    "or have a second stack: RUN_DIR=.run-2",
-                )
-            return
+            if self.has_its_ports():
+                return
+            raise Failure(
+                f"{self.name} of this run folder runs on other ports",
+                f"it was started with {self.noted()[1:]}, now wanted are {list(self.ports)} "
+                f"(KAFKA={self.settings.kafka}, HDFS={self.settings.hdfs})",
+                f"use the old KAFKA and HDFS; or stop it first: {self.settings.make('down')}; "
+                "or have a second stack: RUN_DIR=.run-2",
+            )
         for port, origin in self.ports.items():
-            holder = port_holder(port)
-            if holder is not None:
+            if holder := port_holder(port):
                 raise Failure(
                     f"port {port} is taken, {self.name} cannot have it",
                     f"it comes from {origin}, and is held by {holder}",
@@ -107,7 +94,7 @@ class Service:
                 )
 
     def prepare(self) -> None:
-        """Formats the server's storage before its first start."""
+        """Gets the server's storage ready for its first start."""
         storage.format_storage(self.settings, self.name)
 
     def start(self) -> None:
@@ -130,50 +117,38 @@ class Service:
 
     def listens(self) -> bool:
         """Whether each of its ports accepts a connection. Otherwise last_error says which not."""
-        try:
-            for port in self.ports:
+        for port in self.ports:
+            try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError as error:
-            self.last_error = f"port {port}: {error}"
-            return False
+            except OSError as error:
+                self.last_error = f"port {port}: {error}"
+                return False
+        return True
 
     def bring_up(self, start: bool) -> None:
-        """Prepares and starts the server if `start`, then probes it until it answers.
-
-        Runs in a thread of its own. The result is `ready`, or the exception in `failure`.
-        """
-        try:
-            if start:
-                self.prepare()
-                self.start()
-            while not self.answers():
-                time.sleep(0.1)  # between two probes
-            self.ready.set()
-        except Exception as error:
-            self.failure = error
-
-    def answers(self) -> bool:
-        """Whether the server works. Otherwise last_error says why not."""
-        try:
-            # The clients' backoff grows while nothing listens yet; this check has none.
-            if not self.listens():
-                return False
-            self.probe(self.settings)
-            return True
-        except Exception as error:  # each client has exceptions of its own
-            self.last_error = errors.cause(error)
-            return False
+        """Prepares and starts the server if `start`, then probes it until it answers."""
+        if start:
+            self.prepare()
+            self.start()
+        while True:
+            try:
+                # The clients' backoff grows while nothing listens yet; this check has none.
+                if self.listens():
+                    self.probe(self.settings)
+                    return
+            except Exception as error:  # each client has exceptions of its own
+                self.last_error = errors.cause(error)
+            time.sleep(0.1)  # between two probes
 
     def fail(self, what: str) -> NoReturn:
         """Prints the end of the server's log, and raises a Failure."""
         tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
         print("\n".join(f"    {line[:200]}" for line in tail), file=sys.stderr)
+        again = self.settings.make("serve" if self.name == "serve" else "up")
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
-            "mend what the log says, then: "
-            f"{self.settings.make('serve' if self.name == 'serve' else 'up')}",
+            f"mend what the log says, then: {again}",
         )
 
 
@@ -181,50 +156,39 @@ def services(settings: Settings) -> list[Service]:
     """The three servers of the stack."""
 
     def java(
-        name: str, address: str, ports: dict[int, str], probe: Probe, heap: str, *command: str
+        name: str, address: str, ports: dict[int, str], probe: Probe, heap: str, *run: str
     ) -> Service:
-        started = ["java-tool", *command]
-        return Service(settings, name, address, ports, started, command[1], heap, probe)
+        return Service(settings, name, address, ports, ["java-tool", *run], run[1], heap, probe)
 
     ports, kafka, hdfs = settings.ports, f"KAFKA={settings.kafka}", f"HDFS={settings.hdfs}"
     kafka_ports = {ports.kafka: kafka, ports.controller: f"{kafka} (the next port)"}
     namenode_ports = {ports.namenode: hdfs, ports.namenode_http: f"{hdfs} (its port + 1)"}
-    datanode_ports = {
-        port: f"{hdfs} (its port + {number})"
-        for number, port in enumerate((ports.datanode, ports.datanode_http, ports.datanode_ipc), 2)
-    }
+    datanode = ports.datanode, ports.datanode_http, ports.datanode_ipc
+    datanode_ports = {port: f"{hdfs} (its port + {n})" for n, port in enumerate(datanode, 2)}
     broker = "kafka", "kafka.Kafka", str(settings.in_run_dir("conf/kafka/server.properties"))
+    namenode = "hdfs", storage.NAMENODE
     # Retries its NameNode 5 times a second for START_LIMIT_S; by default it would pause for 5 s.
     retries = f"-Dipc.client.connect.max.retries={START_LIMIT_S * 5}"
-    namenode = "hdfs", storage.NAMENODE
-    datanode = "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode", retries
+    store = "hdfs", "org.apache.hadoop.hdfs.server.datanode.DataNode", retries
     here = f"127.0.0.1:{ports.datanode}"
     return [
         java("kafka", settings.kafka, kafka_ports, probe_kafka, "-Xmx512m", *broker),
         java("namenode", settings.hdfs, namenode_ports, probe_namenode, "-Xmx256m", *namenode),
-        java("datanode", here, datanode_ports, probe_datanode, "-Xmx256m", *datanode),
+        java("datanode", here, datanode_ports, probe_datanode, "-Xmx256m", *store),
     ]
-
-
-# --- make up and make down ------------------------------------------------------------------------
 
 
 def one_at_a_time(settings: Settings) -> contextlib.AbstractContextManager[IO[str]]:
     """Serializes make up and make down of one stack: waits until no other one runs."""
     notice = "another make up or down of this stack is at work; waiting for it"
-    path = settings.in_run_dir("stack.lock")
-    return files.locked(path, lambda _: print(notice, file=sys.stderr))
+    return files.locked(settings.in_run_dir("stack.lock"), lambda _: print(notice, file=sys.stderr))
 
 
 def start(stack: Sequence[Service], settings: Settings, quiet: bool = False) -> None:
-    """Starts the servers of the stack that do not run, and waits until all answer.
-
-    quiet: prints nothing when all of them run already.
-    """
+    """Starts the servers that do not run, and waits for all. quiet: no output when all run."""
     # The lock comes first: a server that another make up has just started listens before it works.
     with one_at_a_time(settings):
-        # Called by every target: returns early when the stack is healthy.
-        # Another stack may listen on the ports that are wanted.
+        # For every target, so early. Another stack may listen on the ports that are wanted.
         if quiet and all(
             service.process() and service.has_its_ports() and service.listens() for service in stack
         ):
@@ -235,51 +199,45 @@ def start(stack: Sequence[Service], settings: Settings, quiet: bool = False) -> 
         for service in sorted(stack, key=new.__contains__):  # those that run first
             service.check_ports()
         storage.check_storage(settings)
-        # One thread per service: they start in parallel, and none that hangs blocks the limit.
-        for service in stack:
-            threading.Thread(target=service.bring_up, args=[service in new], daemon=True).start()
         wait_until_ready(stack, new, begin)
 
 
 def wait_until_ready(stack: Sequence[Service], new: Sequence[Service], begin: float) -> None:
-    """Waits for each service, and prints a line as it gets ready.
-
-    new: those that did not run before. Failure when one ends, or does not answer within
-    START_LIMIT_S of `begin`.
-    """
-    waiting = list(stack)
+    """Starts the new ones; prints a line as each answers. Failure when one ends, or takes long."""
+    # One thread per service: they start in parallel, and none that hangs blocks the limit.
+    threads = futures.ThreadPoolExecutor(len(stack))
+    waiting = {threads.submit(service.bring_up, service in new): service for service in stack}
     while waiting:
-        for service in list(waiting):
-            if service.ready.wait(0.05):
-                took = f"answered after {time.monotonic() - begin:.1f} s"
-                how = took if service in new else "was running, and answers"
-                pid = service.noted()[0]
-                print(f"  {service.name:<9} {service.address:<27} pid {pid:<8} {how}", flush=True)
-                waiting.remove(service)
-            elif service.failure:
-                raise service.failure
+        futures.wait(waiting, 0.1, futures.FIRST_COMPLETED)
+        for ready in [each for each in waiting if each.done()]:
+            service = waiting.pop(ready)
+            ready.result()  # raises what went wrong
+            took = f"answered after {time.monotonic() - begin:.1f} s"
+            how = took if service in new else "was running, and answers"
+            pid = service.noted()[0]
+            print(f"  {service.name:<9} {service.address:<27} pid {pid:<8} {how}", flush=True)
+        for service in waiting.values():
             # process() does not find a new server at first: it is still a shell.
-            elif (
+            if (
                 service.child and service.child.poll() is not None
                 if service in new
                 else not service.process()
             ):
                 service.fail("ended while it was starting")
-            elif time.monotonic() - begin > START_LIMIT_S:
+            if time.monotonic() - begin > START_LIMIT_S:
                 service.fail(f"did not answer within {START_LIMIT_S} s: {service.last_error}")
 
 
 def stop(stack: Sequence[Service], settings: Settings) -> None:
     """Stops those servers of the stack that run, the last one first."""
     with one_at_a_time(settings):
-        found = [(service, service.process()) for service in reversed(stack)]
-        running = [(service, process) for service, process in found if process]
+        running = [(each, process) for each in reversed(stack) if (process := each.process())]
         if not running and settings.stack == "cluster":
             print("nothing to stop: with STACK=cluster the services are not this project's")
         elif not running:
             print(f"nothing of the stack in {settings.in_run_dir()} is running")
         for _, process in running:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
         for service, process in running:
             how = "was gone"
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -299,22 +257,17 @@ def print_table(stack: Sequence[Service]) -> None:
     print(f"{'service':<9} {'address':<27} {'pid':>7} {'memory':>8}  log")
     total = 0
     for service in stack:
-        process, memory = service.process(), 0
-        if process:
-            whole = [process, *process.children(recursive=True)]
-            memory = sum(each.memory_info().rss for each in whole)
-        elif service.name == "serve":
+        process = service.process()
+        if not process and service.name == "serve":
             continue
+        whole = [process, *process.children(recursive=True)] if process else []
+        memory = sum(each.memory_info().rss for each in whole)
         total += memory
-        log = f"{service.settings.run_dir}/logs/{service.name}.log"
         print(
             f"{service.name:<9} {service.address:<27} {process.pid if process else 'down':>7} "
-            f"{memory // 2**20:>5} MB  {log}"
+            f"{memory // 2**20:>5} MB  {service.settings.run_dir}/logs/{service.name}.log"
         )
     print(f"{'together':<45} {total // 2**20:>5} MB")
-
-
-# --- in a container -------------------------------------------------------------------------------
 
 
 def become(settings: Settings, name: str) -> NoReturn:

@@ -4,13 +4,12 @@ It is in $RUN_DIR/storage. Kafka's broker and HDFS's NameNode need a formatted f
 The DataNode creates its own.
 """
 
-import base64
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import sys
-import uuid
 
 from pipeline import files
 from pipeline.errors import Failure
@@ -27,22 +26,16 @@ def formatted(settings: Settings) -> dict[str, pathlib.Path]:
 
 
 def check_storage(settings: Settings) -> None:
-    """Checks that the storage fits these scripts, and records the versions of the jars in it.
-
-    Failure when other versions of the jars wrote the data, or when the NameNode's folder is gone.
-    """
+    """Failure when the storage does not fit these jars. Records their versions in it."""
     storage, folders = settings.in_run_dir("storage"), formatted(settings)
     version_file = storage / "versions"
     found = (sorted(settings.jars.glob(name)) for name in ("*/kafka_2*.jar", "hdfs/*.jar"))
     versions = " ".join(jar.stem for jars in found for jar in jars)
-    if (
-        version_file.exists()
-        and version_file.read_text() != versions
-        and any(folder.exists() for folder in folders.values())
-    ):
+    before = version_file.read_text() if version_file.exists() else versions
+    if before != versions and any(folder.exists() for folder in folders.values()):
         raise Failure(
             f"the data in {storage} belong to another version",
-            f"they were made by {version_file.read_text()}; this is {versions}",
+            f"they were made by {before}; this is {versions}",
             "use the scripts they were made with, or another run folder (RUN_DIR=.run-2), "
             f"or delete them: {settings.make('clean')}",
         )
@@ -73,19 +66,28 @@ def format_storage(settings: Settings, server: str) -> None:
     for interrupted in folder.parent.glob(f"{folder.name}.new*"):
         shutil.rmtree(interrupted, ignore_errors=True)
     if server == "kafka":
-        command = _kafka_formatter(settings, folder, new)
+        properties = settings.in_run_dir("conf/kafka/format.properties")
+        of_server = properties.with_name("server.properties").read_text()
+        properties.write_text(of_server.replace(str(folder), str(new)))
+        # A single broker is its own quorum of controllers. Several brokers must agree on a cluster
+        # id and on the members of the quorum before they start.
+        members = os.environ.get("KAFKA_QUORUM")
+        quorum = f"--initial-controllers {members}" if members else "--standalone"
+        cluster_id = os.environ.get("KAFKA_CLUSTER_ID") or new_cluster_id()
+        command = f"kafka kafka.tools.StorageTool format --cluster-id {cluster_id} {quorum}".split()
+        command += ["--config", str(properties)]
     else:
-        tool = ["java-tool", "hdfs", NAMENODE, f"-Ddfs.namenode.name.dir=file://{new}"]
-        command = [*tool, "-format", "-force", "-nonInteractive"]
+        command = f"hdfs {NAMENODE} -Ddfs.namenode.name.dir=file://{new} -format -force".split()
+        command.append("-nonInteractive")
     with log.open("wb") as output:
         done = subprocess.run(
-            command,
+            ["java-tool", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=output,
             timeout=FORMAT_LIMIT_S,
         )
-    if done.returncode != 0:
+    if done.returncode:
         print("\n".join(log.read_text(errors="replace").splitlines()[-10:]), file=sys.stderr)
         raise Failure(
             f"the storage of {server} could not be formatted",
@@ -95,27 +97,9 @@ def format_storage(settings: Settings, server: str) -> None:
     new.rename(folder)
 
 
-def _kafka_formatter(settings: Settings, folder: pathlib.Path, new: pathlib.Path) -> list[str]:
-    """The command that formats `new` as the broker's folder. Renders its properties file."""
-    conf = settings.in_run_dir("conf", "kafka")
-    properties = conf / "format.properties"
-    of_server = (conf / "server.properties").read_text()
-    properties.write_text(of_server.replace(str(folder), str(new)))
-    # A single broker is its own quorum of controllers. Several brokers must agree on a cluster id
-    # and on the members of the quorum before they start.
-    members = os.environ.get("KAFKA_QUORUM")
-    quorum = ["--initial-controllers", members] if members else ["--standalone"]
-    cluster_id = os.environ.get("KAFKA_CLUSTER_ID") or new_cluster_id()
-    tool = ["java-tool", "kafka", "kafka.tools.StorageTool", "format"]
-    return [*tool, *quorum, "--cluster-id", cluster_id, "--config", str(properties)]
-
-
 def new_cluster_id() -> str:
-    """A random Kafka cluster id: 16 bytes in URL-safe base64 without padding.
-
-    Never with a leading dash, which kafka-storage would take for an option. (Kafka avoids it, too.)
-    """
-    while True:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not cluster_id.startswith("-"):
-            return cluster_id
+    """A random Kafka cluster id. kafka-storage would take a leading dash for an option."""
+    cluster_id = "-"
+    while cluster_id.startswith("-"):
+        cluster_id = secrets.token_urlsafe(16)
+    return cluster_id

@@ -18,9 +18,8 @@ from pipeline.tables.position import Position, files_of
 LANDING_SECONDS = "landing.seconds"
 # Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
 GRACE_PERIOD_S = 10
-# Files of a table below SMALL_FILE bytes are small. When there are SMALL_FILES of them, all files
-# below COMPACTED_FILE are compacted, to files of up to that size. (A larger size would make the
-# compactions of make follow long: each rewrites as much.)
+# When a table has SMALL_FILES files below SMALL_FILE bytes, all below COMPACTED_FILE are compacted,
+# to files of up to that size. (Each compaction of make follow rewrites as much.)
 SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 16 * 2**20
 
 
@@ -42,16 +41,14 @@ def commit(
         if file.table == table
     ]
     if adds or overwrite:
-        properties = deltalake.CommitProperties(
-            app_transactions=list(transactions), custom_metadata=notes
-        )
         mode = "overwrite" if overwrite else "append"
+        properties = deltalake.CommitProperties(notes, app_transactions=list(transactions))
         delta.create_write_transaction(adds, mode, delta.schema(), commit_properties=properties)
         delta.update_incremental()
 
 
 def delete_attempts(delta: deltalake.DeltaTable, keen_ids: Iterable[str]) -> None:
-    """Deletes the rows of these attempts, in one commit."""
+    """Deletes the rows with these keen_ids, in one commit."""
     gone = pa.table({"keen_id": pa.array(keen_ids, pa.string())})
     merge = delta.merge(gone, "old.keen_id = gone.keen_id", source_alias="gone", target_alias="old")
     merge.when_matched_delete().execute()
@@ -77,47 +74,35 @@ def wait_for_readers() -> None:
 
 
 def delete_orphaned_rows(feed: Feed) -> None:
-    """Deletes child rows without an attempt, after the grace period when there are any.
-
-    Their attempt may have been deleted a moment ago.
-    """
+    """Deletes child rows without an attempt, after the grace period when there are any."""
     attempts = read(existing_table(feed, "attempts").to_pyarrow_dataset(), ["keen_id"])
     keen_ids = attempts["keen_id"].combine_chunks()
-    orphans = {}
+    orphans: dict[str, set[str]] = {}
     for child in ("questions", "options"):
-        found = {
-            keen_id
-            for rows in rows_without_attempt(existing_table(feed, child), keen_ids)
-            for keen_id in rows["keen_id"].unique().to_pylist()
-        }
-        if found:
-            orphans[child] = sorted(found)
+        for rows in rows_without_attempt(existing_table(feed, child), keen_ids):
+            orphans.setdefault(child, set()).update(rows["keen_id"].unique().to_pylist())
     if orphans:
         wait_for_readers()
     for child, without_attempt in orphans.items():
-        delete_attempts(existing_table(feed, child), without_attempt)
+        delete_attempts(existing_table(feed, child), sorted(without_attempt))
 
 
 def delete_uncommitted_rows(feed: Feed, landed: Position) -> None:
     """Deletes the rows of an interrupted batch: all that are not before `landed`.
 
-    Needed without a checkpoint, because the batch is not repeated then: its records are landed as
-    new ones. Attempts go first, so that none is ever without its children.
+    Without a checkpoint the batch is not repeated: its records are landed as new ones. Attempts go
+    first, so that none is ever without its children.
     """
-    committed = " OR ".join(
-        f"(kafka_partition = {partition} AND kafka_offset < {end})"
-        for partition, end in landed.items()
-    )
-    existing_table(feed, "attempts").delete(f"NOT ({committed or 'false'})")
+    before = [f"(kafka_partition = {at} AND kafka_offset < {end})" for at, end in landed.items()]
+    existing_table(feed, "attempts").delete(f"NOT ({' OR '.join(before) or 'false'})")
     delete_orphaned_rows(feed)
 
 
 def compact(delta: deltalake.DeltaTable) -> None:
-    """Compacts the table when it has many small files, as small landings leave them.
+    """Compacts the table when it has many small files; no row changes.
 
-    No row changes. A checkpoint of the log saves readers from reading every commit, and lets old
-    commits be deleted (delta.RETENTION). Files that no version of the last KEPT_H hours needs, and
-    those of interrupted batches, are deleted.
+    A checkpoint of the log saves readers from reading every commit, and lets old ones be deleted
+    (delta.RETENTION). So are files that no version of the last KEPT_H hours needs.
     """
     if sum(file["size_bytes"] < SMALL_FILE for file in files_of(delta)) < SMALL_FILES:
         return

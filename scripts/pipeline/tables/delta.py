@@ -8,8 +8,7 @@ import pyarrow as pa
 from deltalake.exceptions import TableNotFoundError
 
 from pipeline.errors import Failure
-from pipeline.message import declaration
-from pipeline.message.declaration import TABLES
+from pipeline.message.declaration import TABLES, delta_fields
 from pipeline.settings import Feed
 from pipeline.tables import position
 from pipeline.tables.hdfs import at_once
@@ -23,14 +22,14 @@ RETENTION = {
     "delta.logRetentionDuration": "interval 1 hour",
     "delta.deletedFileRetentionDuration": f"interval {KEPT_H} hours",
 }
-# In the order in which readers open them: each attempt of that version then has its children.
+# The order in which readers open them, so that each attempt has its children.
 READING_ORDER = ("attempts", "questions", "options", "messages")
 
 Tables = dict[str, deltalake.DeltaTable]  # those that exist
 
 
 def open_table(feed: Feed, table: str) -> deltalake.DeltaTable | None:
-    """The current version of the Delta table; None when there is no such table."""
+    """The current version of a table; None when there is no such table."""
     try:
         return deltalake.DeltaTable(feed.path(table))
     except TableNotFoundError:
@@ -49,8 +48,8 @@ def open_tables(feed: Feed) -> Tables:
 
 
 def delta_schema(name: str) -> deltalake.Schema:
-    """The declared columns of a table as a Delta schema."""
-    fields = {"type": "struct", "fields": declaration.delta_fields(name)}
+    """The declared columns of a table."""
+    fields = {"type": "struct", "fields": delta_fields(name)}
     return deltalake.Schema.from_json(json.dumps(fields))
 
 
@@ -61,12 +60,9 @@ def read(source: Any, columns: list[str] | None = None) -> pa.Table:
     """
     frame = source.to_table(columns=columns)
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    return frame.cast(
-        pa.schema([field.with_type(plain.get(field.type, field.type)) for field in frame.schema])
-    )
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in frame.schema]
+    return frame.cast(pa.schema(fields))
 
-
-# --- for writers ----------------------------------------------------------------------------------
 
 _kept: dict[str, Tables] = {}  # by the feed's path
 
@@ -74,27 +70,20 @@ _kept: dict[str, Tables] = {}  # by the feed's path
 def tables_for_commits(feed: Feed) -> Tables:
     """open_tables(), but with the objects of the last call for tables that were not replaced since.
 
-    An object that has committed never closes its connection to HDFS (deltalake 1.6.6). With new
-    objects for each landing, make follow would reach the limit of open files within hours.
+    An object that has committed never closes its connection to HDFS (deltalake 1.6.6): with new
+    ones for each landing, make follow would reach the limit of open files.
     """
-    kept, opened = _kept.setdefault(feed.path(), {}), open_tables(feed)
-    reused = at_once(lambda table: _reuse(kept.get(table), opened[table]), opened) if opened else []
-    fresh = {table for table, done in zip(opened, reused, strict=True) if not done}
-    for table in TABLES:
-        if table in fresh:
-            kept[table] = opened[table]
-        elif table not in opened:
-            kept.pop(table, None)
-    return dict(kept)
+    kept, opened = _kept.get(feed.path(), {}), open_tables(feed)
+
+    def newest(name: str) -> deltalake.DeltaTable:
+        return kept[name] if name in kept and _reuse(kept[name], opened[name]) else opened[name]
+
+    _kept[feed.path()] = dict(zip(opened, at_once(newest, opened), strict=True))
+    return _kept[feed.path()]
 
 
-def _reuse(kept: deltalake.DeltaTable | None, opened: deltalake.DeltaTable) -> bool:
-    """Updates `kept` to the version of `opened`, which was just opened from the same path.
-
-    False when that is another table by now, for example one that make restore put there.
-    """
-    if kept is None:
-        return False
+def _reuse(kept: deltalake.DeltaTable, opened: deltalake.DeltaTable) -> bool:
+    """Updates `kept` to the version of `opened`; False when that is another table by now."""
     if kept.version() > opened.version() or kept.metadata().id != opened.metadata().id:
         return False
     kept.update_incremental()
@@ -120,8 +109,8 @@ def create_tables(feed: Feed, topic_id: str | None) -> None:
 def bring_up_to_date(feed: Feed, tables: Tables) -> None:
     """Adds declared columns and properties that tables of older scripts lack.
 
-    Failure when a table has an undeclared column (of newer scripts), or one of another type, or
-    lacks a required column. Nothing is changed then.
+    Failure, and no change, when a table has a column of newer scripts or of another type, or lacks
+    a required one.
     """
     lacking = {name: _lacking_columns(feed, name, delta) for name, delta in tables.items()}
     for name, columns in lacking.items():
@@ -139,13 +128,10 @@ def bring_up_to_date(feed: Feed, tables: Tables) -> None:
 
 def _lacking_columns(feed: Feed, name: str, delta: deltalake.DeltaTable) -> list[deltalake.Field]:
     """The declared columns that the table lacks. Failure: see bring_up_to_date."""
-    declared = {field.name: field for field in delta_schema(name).fields}
-    found = {field.name: field for field in delta.schema().fields}
-    unknown = [
-        column
-        for column in found
-        if column not in declared or found[column].type != declared[column].type
-    ]
+    declared = delta_schema(name).fields
+    types = {field.name: field.type for field in declared}
+    found = {field.name: field.type for field in delta.schema().fields}
+    unknown = [column for column in found if found[column] != types.get(column)]
     if unknown:
         raise Failure(
             f"table {name} of feed {feed.topic} has a column that these scripts do not know: "
@@ -155,7 +141,7 @@ def _lacking_columns(feed: Feed, name: str, delta: deltalake.DeltaTable) -> list
             "use the scripts that made the column (git pull), "
             "or move the feed aside (hadoop fs -mv) and land it again",
         )
-    lacking = [field for column, field in declared.items() if column not in found]
+    lacking = [field for field in declared if field.name not in found]
     required = [field.name for field in lacking if not field.nullable]
     if required:
         raise Failure(
@@ -173,6 +159,7 @@ def check_none_is_gone(feed: Feed, tables: Tables) -> None:
 
     Empty tables do not count: a landing that was killed while it created them creates the rest.
     """
+    folder = feed.path()[:-1]
     gone = " and ".join(name for name in TABLES if name not in tables)
     if gone and position.position_of(tables.get("messages")):
         raise Failure(
@@ -185,12 +172,6 @@ def check_none_is_gone(feed: Feed, tables: Tables) -> None:
             f"of feed {feed.topic} the ledger (table messages) is gone, "
             f"{' and '.join(tables)} there",
             f"looked in {feed.path()}",
-            f"{move_aside(feed)}; then {feed.make('restore')}, if there is a backup, "
-            f"or {feed.make('land')}",
+            f"move it aside: {feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old; "
+            f"then {feed.make('restore')}, if there is a backup, or {feed.make('land')}",
         )
-
-
-def move_aside(feed: Feed) -> str:
-    """What to type to keep the feed's tables under another name."""
-    folder = feed.path()[:-1]
-    return f"move it aside: {feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old"

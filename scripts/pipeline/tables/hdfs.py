@@ -9,10 +9,7 @@ import hdfs_native
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
-
-def client(address: str) -> hdfs_native.Client:
-    """A client of the file system at hdfs://HOST:PORT."""
-    return hdfs_native.Client(address)
+client = hdfs_native.Client  # client("hdfs://HOST:PORT")
 
 
 def exists(address: str, path: str) -> bool:
@@ -29,5 +26,5 @@ def at_once(function: Callable[[Value], Result], values: Collection[Value]) -> l
 
     Closing a new file in HDFS takes half a second, nearly all of it waiting.
     """
-    with concurrent.futures.ThreadPoolExecutor(len(values)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(values) or 1) as pool:
         return list(pool.map(function, values))

@@ -22,7 +22,7 @@ def feed_lock(feed: Feed) -> Iterator[None]:
     """Holds the feed's lock while the block runs. Failure when another process holds it.
 
     Two concurrent landings would repeat each other's batches. make follow waits for the other
-    process, and the other process waits for a landing of make follow.
+    process; that one waits for a landing of make follow.
     """
     me = os.path.basename(sys.argv[0])
 
@@ -47,7 +47,7 @@ def feed_lock(feed: Feed) -> Iterator[None]:
 def delete_interrupted_commits(feed: Feed) -> None:
     """Deletes commit files that a killed writer left half-written in the tables' logs.
 
-    HDFS rejects a new file of that name, and so the next commit, until the old one's lease expires.
+    HDFS would reject the next commit, a file of that name, until the old one's lease expires.
     """
     client = hdfs.client(feed.hdfs)
 

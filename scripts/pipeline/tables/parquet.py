@@ -6,7 +6,6 @@ Spark's workers import this module.
 import datetime
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import hdfs_native
@@ -82,38 +81,29 @@ def statistics(footer: pyarrow.parquet.FileMetaData) -> dict[str, Any]:
         chunks = [group.column(number).statistics for group in groups]
         if all(chunk is not None and chunk.has_null_count for chunk in chunks):
             nulls[name] = sum(chunk.null_count for chunk in chunks)
-        bounds = _bounds(
-            chunk
-            for chunk, group in zip(chunks, groups, strict=True)
-            if chunk is None or chunk.null_count != group.num_rows
-        )
-        if bounds:
+        # num_values does not count nulls.
+        if bounds := _bounds([chunk for chunk in chunks if chunk is None or chunk.num_values]):
             least[name], most[name] = bounds
     return {
         "numRecords": footer.num_rows, "minValues": least, "maxValues": most, "nullCount": nulls
     }  # fmt: skip
 
 
-def _bounds(chunks: Iterable[Any]) -> tuple[Any, Any] | None:
+def _bounds(chunks: list[Any]) -> tuple[Any, Any] | None:
     """(minimum, maximum) of a column by the statistics of its chunks; None: not to be told."""
-    known = list(chunks)
-    if not known or not all(chunk is not None and chunk.has_min_max for chunk in known):
+    if not chunks or not all(chunk is not None and chunk.has_min_max for chunk in chunks):
         return None
     try:
-        least, most = min(chunk.min for chunk in known), max(chunk.max for chunk in known)
+        least, most = min(chunk.min for chunk in chunks), max(chunk.max for chunk in chunks)
     except OverflowError:  # a record's time is after the year 9999
         return None
     if isinstance(least, datetime.datetime):
-        return _milliseconds(least), _milliseconds(_rounded_up(most))
+        # Up to a millisecond within its second; Delta's readers add one to a maximum.
+        thousands = min(-(-most.microsecond // 1000), 999)
+        return _milliseconds(least), _milliseconds(most.replace(microsecond=thousands * 1000))
     too_long = isinstance(least, str) and max(len(least), len(most)) > LONGEST_STATISTIC
     return None if isinstance(least, (bool, bytes)) or too_long else (least, most)
 
 
 def _milliseconds(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _rounded_up(moment: datetime.datetime) -> datetime.datetime:
-    """To the next millisecond within its second; Delta's readers add a millisecond to a maximum."""
-    thousands = -(-moment.microsecond // 1000)
-    return moment.replace(microsecond=min(thousands * 1000, 999_000))

@@ -1,10 +1,12 @@
 """The committed position of a feed: the highest offsets in its ledger (table messages)."""
 
 import json
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import deltalake
 from deltalake.exceptions import TableNotFoundError
+from pyarrow.dataset import Fragment
 
 from pipeline.settings import Feed
 
@@ -20,6 +22,13 @@ def files_of(delta: deltalake.DeltaTable) -> list[dict[str, Any]]:
     return actions.to_pylist()  # type: ignore[return-value]  # arro3 declares an ndarray
 
 
+def fragments(delta: deltalake.DeltaTable, paths: Collection[str]) -> Iterator[Fragment]:
+    """The files of the table with these paths, to be read."""
+    for fragment in delta.to_pyarrow_dataset().get_fragments() if paths else ():
+        if fragment.path.lstrip("/") in paths:
+            yield fragment
+
+
 def landed_offsets(feed: Feed) -> Position | None:
     """The committed position of the feed; None when it has no ledger."""
     try:
@@ -31,38 +40,30 @@ def landed_offsets(feed: Feed) -> Position | None:
 def position_of(ledger: deltalake.DeltaTable | None) -> Position | None:
     """The committed position by a ledger.
 
-    Uses the statistics in the table's log, and reads the data only of files for which they are not
-    enough.
+    Uses the statistics in the table's log, and reads only files for which they are not enough.
     """
     if ledger is None:
         return None
     landed = {partition: spans[-1][1] for partition, spans in expired(ledger).items()}
-
-    def reached(partition: int, offset: int) -> None:
-        landed[partition] = max(landed.get(partition, 0), offset + 1)
-
-    to_read = set()
+    last_offsets, to_read = [], set()
     for file in files_of(ledger):
         partition, last = file.get("min.kafka_partition"), file.get("max.kafka_offset")
         # No statistics, or several partitions in one file.
         if partition is None or partition != file["max.kafka_partition"] or last is None:
             to_read.add(file["path"])
         else:
-            reached(partition, last)
-    for fragment in ledger.to_pyarrow_dataset().get_fragments() if to_read else ():
-        if fragment.path.lstrip("/") in to_read:
-            columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
-            last_of_each = columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
-            for row in last_of_each.to_pylist():
-                reached(row["kafka_partition"], row["kafka_offset_max"])
+            last_offsets.append((partition, last))
+    for fragment in fragments(ledger, to_read):
+        columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
+        last_of_each = columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
+        last_offsets += [tuple(row.values()) for row in last_of_each.to_pylist()]
+    for partition, last in last_offsets:
+        landed[partition] = max(landed.get(partition, 0), last + 1)
     return landed
 
 
 def expired(ledger: deltalake.DeltaTable) -> dict[int, list[list[int]]]:
-    """{partition: [[from, to], …]} of the records that expired before they were landed.
-
-    `to` is the offset after the last of them.
-    """
+    """{partition: [[from, to], …]}: offsets from…to - 1 expired before they were landed."""
     spans = json.loads(ledger.metadata().configuration.get(EXPIRED) or "{}")
     return {int(partition): of_partition for partition, of_partition in spans.items()}
 
