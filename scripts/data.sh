@@ -32,8 +32,7 @@ fi
 
 # A folder of messages, for make validate.
 if [ "${1:-}" = --if-missing ] && [ -d "$DATA" ]; then exit; fi
-[ ! -d "$DATA" ] || die 1 "$DATA is a folder" \
-  "DATA names the file that is wanted" \
+[ ! -d "$DATA" ] || die 1 "$DATA is a folder" "DATA names the file that is wanted" \
   "name a file in it: make data$STACK_KNOBS DATA=$(quoted "${DATA%/}")/assessments.json"
 if [ -f "$DATA" ]; then
   if [ "${1:-}" = --if-missing ] && [ "$DATA" != "$course_file" ]; then exit; fi
@@ -54,7 +53,8 @@ fi
 if [ "$DATA" != "$course_file" ] && [[ " $KNOB_ORIGINS " = *" DATA_URL=default "* ]]; then
   die 1 "$DATA is not there" \
     "it was named as DATA" \
-    "correct the name; or say where to get it: make data$STACK_KNOBS DATA=$(quoted "$DATA") DATA_URL=…"
+    "correct the name; or say where to get it:
+       make data$STACK_KNOBS DATA=$(quoted "$DATA") DATA_URL=…"
 fi
 mkdir -p "$(dirname "$DATA")"
 new=$DATA.$$.new

@@ -4,9 +4,9 @@ Run by: make follow
     scripts/env.sh python scripts/follow.py
 
 Each landing is that of make land, with the same guarantees, in a Spark session that stays. The
-feed's lock is held for each landing only, so that other targets work beside it. It polls the
-topic's end and lands only what is new. It waits for a topic that does not exist yet, and for
-servers that do not answer. It ends when make down has stopped the servers.
+feed's lock is held for each landing only, so that other targets work beside it. It waits for a
+topic that does not exist yet, and for servers that do not answer. It ends when make down has
+stopped the servers.
 
 Ctrl-C and SIGTERM end it with exit code 0: at once while it waits, else after the running landing,
 which may take 20 s. A second signal, and the end of that time, abandon the landing. That

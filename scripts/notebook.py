@@ -22,13 +22,14 @@ from pipeline.spark import views
 NOTEBOOK = ROOT / "notebooks/attempts.ipynb"
 BIN = ROOT / ".venv-notebook/bin"
 JUPYTER = f"{BIN}/jupyter"
-PASSED_ON = "HOME LANG TZ TERM PYTHONUTF8 TOPIC".split()
+PASSED_ON = "HOME LANG TZ TERM PYTHONUTF8".split()
 
 
 def main(settings: Settings) -> None:
     views.check_landed(settings.feed())
     # What the notebooks see: nothing of this project but the feed's name and the server.
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
+    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON} | {
+        "TOPIC": settings.topic,
         "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
         "SPARK_REMOTE": service.url(settings),  # what PySpark's client connects to
         "SPARK_CONNECT_AUTHENTICATE_TOKEN": service.token(settings),

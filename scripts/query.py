@@ -3,8 +3,7 @@
 Run by: make query
     scripts/env.sh python scripts/query.py [FILE.sql …]
 
-A file has one statement. The comment at its start is the question in words, and the assumption
-behind it.
+A file has one statement, after a comment: the question in words, and the assumption behind it.
 """
 
 import concurrent.futures

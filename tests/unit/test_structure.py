@@ -199,12 +199,14 @@ def test_no_module_of_the_library_reads_the_environment_when_it_is_imported():
 
 def test_no_part_of_the_code_names_a_place_that_moved():
     """Paths of scripts and modules in comments, messages and pages exist."""
+    # (bench/results.md keeps the names of the commit that was measured.)
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "Makefile", ROOT / "Dockerfile"]
     code = [
         path
         for folder in ("scripts", "report", "bench", "conf")
         for path in (ROOT / folder).rglob("*")
         if path.suffix in (".py", ".sh", ".sql", ".conf", ".xml", ".properties", ".java", ".md")
+        and path.name != "results.md"
     ]
     wrong = []
     for path in [*pages, *code]:

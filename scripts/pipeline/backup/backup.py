@@ -106,11 +106,10 @@ def restore(feed: Feed) -> None:
 def check_place(feed: Feed, path: str, manifest: archive.Manifest) -> None:
     """Failure when the backup is of another feed, or the feed is there already."""
     if manifest.feed != feed.topic:
-        again = {"TOPIC": manifest.feed, "BACKUP": shlex.quote(path)}
         raise Failure(
             f"{path} is a backup of feed {manifest.feed}, not of {feed.topic}",
             "a feed keeps its name",
-            feed.settings.make("restore", **again),
+            feed.settings.make("restore", TOPIC=manifest.feed, BACKUP=shlex.quote(path)),
         )
     if hdfs.exists(feed.hdfs, feed.folder()):
         raise Failure(
@@ -155,8 +154,7 @@ def connect_to_topic(feed: Feed, manifest: archive.Manifest, folder: str) -> Non
         return
     ledger = deltalake.DeltaTable(f"{feed.hdfs}{folder}/messages")
     Replay(feed, manifest, ledger.to_pyarrow_dataset()).send()
-    ledger.alter.set_table_properties(
-        {delta.TOPIC_ID: topics.topic_id(feed) or ""}, raise_if_not_exists=False
-    )
+    new_id = {delta.TOPIC_ID: topics.topic_id(feed) or ""}
+    ledger.alter.set_table_properties(new_id, raise_if_not_exists=False)
     # The checkpoint may have planned a batch with records that only the old topic has.
     hdfs.client(feed.hdfs).delete(f"{folder}/_checkpoint", recursive=True)

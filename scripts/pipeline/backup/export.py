@@ -33,7 +33,11 @@ def export(feed: Feed) -> None:
     new.mkdir(parents=True, mode=0o700)
     try:
         write(feed, database, tables, new)
-        (new / "dictionary.md").write_text(dictionary(feed, tables), encoding="utf-8")
+        about = "SYNTHETIC data: invented, no real user did this. " if feed.is_synthetic else ""
+        about += "Times are UTC. A column marked * is never null."
+        parts = [f"## {name}\n\n{columns_as_markdown(name)}" for name in tables]
+        meanings = "\n\n".join([f"# Feed {feed.topic}", about, *parts]) + "\n"
+        (new / "dictionary.md").write_text(meanings, encoding="utf-8")
         new.rename(out)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -78,11 +82,3 @@ def write(
 def quoted(text: str) -> str:
     """A text in SQL."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def dictionary(feed: Feed, tables: Iterable[str]) -> str:
-    """The meaning of each column."""
-    about = "SYNTHETIC data: invented, no real user did this. " if feed.is_synthetic else ""
-    about += "Times are UTC. A column marked * is never null."
-    parts = [f"## {name}\n\n{columns_as_markdown(name)}" for name in tables]
-    return "\n\n".join([f"# Feed {feed.topic}", about, *parts]) + "\n"

@@ -91,11 +91,9 @@ class Replay:
             missing = sum(max(0, end - ends[at]) for at, end in self.landed.items())
             self.send_missing(admin, ends, missing)
             # The topic's own settings come last: a short retention would delete records meanwhile.
-            settings = {
-                name: value
-                for name, value in self.manifest.topic_settings.items()
-                if name != "max.message.bytes" or int(value) > self.limit
-            }
+            settings = dict(self.manifest.topic_settings)
+            if int(settings.get("max.message.bytes", self.limit)) <= self.limit:
+                settings.pop("max.message.bytes", None)
             if settings:
                 resource = ConfigResource(ConfigResourceType.TOPIC, self.topic, settings)
                 admin.alter_configs([resource])

@@ -11,7 +11,6 @@ all its children, because the steps are:
    still include the rows of attempts that the new rules drop.
 4. Delete those rows.
 After an interruption, the next make reprocess or make land starts again.
-
 Memory: about 300 bytes per message of the feed.
 """
 
@@ -106,9 +105,7 @@ def ranks_of(attempts: pa.Table, ledger: pa.Table) -> dict[int, worker.Ranked]:
     for rank, frame in ((1, in_ledger), (0, attempts)):
         for partition, offset in rows_of(frame, POSITION):
             found.setdefault(partition, {})[offset] = rank
-    return {
-        partition: tuple(numpy.array(sorted(ranks.items())).T) for partition, ranks in found.items()
-    }
+    return {at: tuple(numpy.array(sorted(ranks.items())).T) for at, ranks in found.items()}
 
 
 def delete_exchanged(feed: Feed, attempts: pa.Table, accepted: pa.Table) -> None:
