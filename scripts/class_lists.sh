@@ -24,7 +24,7 @@ make serve query
 echo 'SELECT count(*) FROM attempts;' | make sql
 make down
 made_at_run_time='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor'
-made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy'
+made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy|^pipeline/'
 for kind in kafka hdfs spark beeline; do
   cat "$CLASS_LISTS/$kind".* | sed '/^[#@]/d; /source:/d; s/ .*//' | grep -vE "$made_at_run_time" \
     | LC_ALL=C sort -u | gzip -9n > "conf/classes/$kind.txt.gz"

@@ -112,7 +112,10 @@ class Landing:
             return None
         extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
         found = judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
-        spans = {partition: (first, last) for partition, first, last in map(dict.values, found)}
+        spans = {
+            row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"])
+            for row in found
+        }
         # A message may repeat one of the same batch, or one that is in `attempts` already.
         keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
         starts = {partition: first for partition, (first, _) in spans.items()}

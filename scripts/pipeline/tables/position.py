@@ -56,7 +56,8 @@ def position_of(ledger: deltalake.DeltaTable | None) -> Position | None:
     for fragment in fragments(ledger, to_read):
         columns = fragment.to_table(columns=["kafka_partition", "kafka_offset"])
         last_of_each = columns.group_by("kafka_partition").aggregate([("kafka_offset", "max")])
-        last_offsets += [tuple(row.values()) for row in last_of_each.to_pylist()]
+        for row in last_of_each.to_pylist():
+            last_offsets.append((row["kafka_partition"], row["kafka_offset_max"]))
     for partition, last in last_offsets:
         landed[partition] = max(landed.get(partition, 0), last + 1)
     return landed
