@@ -36,7 +36,9 @@ RUN useradd --uid 1000 --gid 0 --create-home --shell /bin/bash w205 \
 COPY Makefile Dockerfile ./
 COPY conf conf
 COPY scripts scripts
-RUN for tool in kafka-topics kafka-console-consumer kafka-console-producer hadoop hdfs pyspark spark-sql spark-submit spark-class python; do \
+# Every user of the image reads them, whatever the permissions of the checkout.
+RUN chmod -R go+rX Makefile Dockerfile conf scripts \
+ && for tool in kafka-topics kafka-console-consumer kafka-console-producer hadoop hdfs pyspark spark-sql spark-submit spark-class python; do \
       printf '#!/bin/bash\nexec /opt/pipeline/scripts/env.sh env -C "$PWD" PYTHONPATH="$PWD/scripts:/opt/pipeline/scripts" %s "$@"\n' $tool > /usr/local/bin/$tool && chmod 755 /usr/local/bin/$tool; \
     done \
  && ln -s /usr/bin/kcat /usr/local/bin/kafkacat \

@@ -226,7 +226,7 @@ test-faults: setup ## kill everything while it works, fill the disk, lose record
 	$(ENV) scripts/test.sh --capture=no tests/faults
 
 .PHONY: bench
-bench: ensure-data ## time, memory and files against the course's ways, on a stack of its own, to bench/
+bench: ensure-data ## time and memory against the course's ways, and files, on a stack of its own, to bench/results.md
 	$(ENV) python bench/bench.py
 
 .PHONY: test-docker
