@@ -4,7 +4,7 @@ import time
 
 import deltalake
 import hdfs_native
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 
 from messages import good
 from oracle import by
@@ -78,3 +78,25 @@ def test_a_recreated_topic_stops_landing(stack):
     output = stack.make("land", ok=False, TOPIC="recreated")
     assert "it was deleted and recreated" in output and "hadoop fs -mv" in output
     assert stack.table("recreated", "messages") == before
+
+
+def test_a_feed_with_expired_and_empty_records_is_restored_into_a_new_topic(stack, tmp_path):
+    """Offsets whose records are gone, and a record without key and value, are replayed, too."""
+    stack.make("topic", TOPIC="gaps")
+    stack.kcat("gaps", good(), good(keen_id="second"), None, b"", good(keen_id="last"))
+    backup = tmp_path / "gaps.tar"
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    try:
+        admin.delete_records({TopicPartition("gaps", 0): 1})
+        assert "SKIP_EXPIRED=1" in stack.make("land", ok=False, TOPIC="gaps")
+        stack.make("land", TOPIC="gaps", SKIP_EXPIRED=1)
+        before = {table: stack.table("gaps", table) for table in TABLES}
+        stack.make("backup", TOPIC="gaps", BACKUP=backup)
+        admin.delete_topics(["gaps"])
+    finally:
+        admin.close()
+    hdfs_native.Client(stack.hdfs).delete("/warehouse/gaps", recursive=True)
+    assert "sent the ledger's records" in stack.make("restore", TOPIC="gaps", BACKUP=backup)
+    assert {table: stack.table("gaps", table) for table in TABLES} == before
+    assert "nothing new" in stack.make("land", TOPIC="gaps")
+    assert "DIFFERS" not in stack.make("verify", TOPIC="gaps", DATA="none")
