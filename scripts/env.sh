@@ -32,6 +32,8 @@ fi
 # variable and no folder of the user's changes it.
 python=$here/../.venv/bin/python
 [ -x "$python" ] || python=python3
+# Set-up, which makes it again when it does not start, must not depend on it.
+[ "$1" != --bare ] || "$python" -c '' 2> /dev/null || python=python3
 if ! command -v "$python" > /dev/null; then
   echo "error: there is no python3" >&2
   echo "       the scripts are written in it" >&2

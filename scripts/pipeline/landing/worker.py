@@ -136,7 +136,7 @@ def write_records(
             "kafka_offset": offsets,
             "kafka_timestamp": times,
             "rank": rank,
-            **dict(zip(FOUND, map(list, zip(*found, strict=True)), strict=True)),
+            **{name: [row[at] for row in found] for at, name in enumerate(FOUND)},
             "questions": questions,
             "options": options,
         }
