@@ -218,8 +218,12 @@ down: ## stop what `up` started; the data stay
 	@$(ENV) --bare scripts/down.sh
 
 .PHONY: test
-test: setup ## all tests, on a real stack of their own beside a running one
+test: setup ## the tests of a few minutes, on real stacks of their own beside a running one; says what it leaves out
 	$(ENV) scripts/test.sh
+
+.PHONY: test-all
+test-all: setup ## all tests but containers and cluster, with KILLS kills
+	$(ENV) scripts/test.sh --all
 
 .PHONY: test-faults
 test-faults: setup ## kill everything while it works, fill the disk, lose records: nothing may be lost or doubled

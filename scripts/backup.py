@@ -9,6 +9,12 @@ are not landed yet.
 
 from pipeline import script
 from pipeline.backup.backup import backup
+from pipeline.settings import Settings
+
+
+def main(settings: Settings) -> None:
+    backup(settings.feed())
+
 
 if __name__ == "__main__":
-    script.run(lambda settings: backup(settings.feed()))
+    script.run(main)

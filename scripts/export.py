@@ -10,6 +10,12 @@ complete; a killed export leaves a hidden folder beside it at most. Times are UT
 
 from pipeline import script
 from pipeline.backup.export import export
+from pipeline.settings import Settings
+
+
+def main(settings: Settings) -> None:
+    export(settings.feed())
+
 
 if __name__ == "__main__":
-    script.run(lambda settings: export(settings.feed()))
+    script.run(main)

@@ -21,6 +21,9 @@ lock requirements-build --group build
 lock requirements --group run --group report --group docs --group test
 lock requirements-run --group run --constraints conf/requirements.txt # the same versions
 lock requirements-notebook --group notebook
+# --no-strip-extras: dbt-adapters requires mashumaro[msgpack]. pip 23.2 does not apply a line
+# mashumaro==… to it, and fails because it is not pinned.
+lock requirements-dbt --group dbt --no-strip-extras
 pyspark=$(grep -o '^pyspark==[0-9.]*' conf/requirements.txt)
 "$work/venv/bin/pip" install --quiet --no-deps "$pyspark"
 java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \

@@ -16,7 +16,7 @@ from pyspark.sql.utils import is_remote
 from pipeline import script
 from pipeline.errors import Failure
 from pipeline.serving import client
-from pipeline.settings import Feed
+from pipeline.settings import Feed, Settings
 from pipeline.spark import answers, questions, session, views
 from pipeline.text import printable
 
@@ -64,5 +64,9 @@ def advice(error: Exception, feed: Feed) -> str:
     )
 
 
+def main(settings: Settings) -> None:
+    ask(settings.feed(), sys.argv[1:])
+
+
 if __name__ == "__main__":
-    script.run(lambda settings: ask(settings.feed(), sys.argv[1:]))
+    script.run(main)

@@ -10,6 +10,12 @@ to the topic first (pipeline/backup/replay.py). The file's format: pipeline/back
 
 from pipeline import script
 from pipeline.backup.backup import restore
+from pipeline.settings import Settings
+
+
+def main(settings: Settings) -> None:
+    restore(settings.feed())
+
 
 if __name__ == "__main__":
-    script.run(lambda settings: restore(settings.feed()))
+    script.run(main)

@@ -3,8 +3,9 @@
 #          server jars into the run folder. All of it pinned; packages and jars only by hash. What
 #          is in place is left alone, and then no network is needed.
 # Usage: make setup     (with STACK=docker the image is built)
-#        scripts/env.sh --bare scripts/setup.sh [--quiet | --notebook]
+#        scripts/env.sh --bare scripts/setup.sh [--quiet | --notebook | --dbt]
 #          --notebook   JupyterLab in .venv-notebook too
+#          --dbt        dbt in .venv-dbt too, for the test of its recipe in docs/access.md
 #          --image      only what a container needs (Dockerfile)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -180,7 +181,7 @@ environment() {
     | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
   export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
   [ -z "${USER_HOME:-}" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
-  # The build tools first: PySpark is a source archive, and pip would fetch unpinned ones for it.
+  # The build tools first: pip would fetch unpinned ones for source archives (PySpark, PyHive).
   # shellcheck disable=SC2015  # die is meant for either failure
   run "$folder/bin/pip" install --quiet --require-hashes -r conf/requirements-build.txt \
     && run "$folder/bin/pip" install --quiet --require-hashes --no-build-isolation \
@@ -198,6 +199,7 @@ lock_file=requirements.txt
 [ "$option" != --image ] || lock_file='requirements-run.txt'
 environment .venv $lock_file 1100
 [ "$option" != --notebook ] || environment .venv-notebook requirements-notebook.txt 800
+[ "$option" != --dbt ] || environment .venv-dbt requirements-dbt.txt 150
 
 # --- server jars -------------------------------------------------------------------------------
 

@@ -15,32 +15,67 @@ import pytest
 pytest.register_assert_rewrite("stacks", "judging", "oracle", "corpus_landing")
 
 from pipeline import settings  # noqa: E402
-from stacks import KNOWN_SHA256, MESSAGES, ROOT, started  # noqa: E402
+from stacks import KNOWN_SHA256, MESSAGES, ROOT, LocalStack, started  # noqa: E402
+
+TAKE_MINUTES = {"access", "environment", "follow", "schema_change", "serve"}
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", type=float, default=1, help="minutes of test_faults_follow.py")
+    parser.addoption(
+        "--examples", type=int, default=2000, help="random messages of test_random_messages.py"
+    )
 
 
 def pytest_collection_modifyitems(items):
     """Shuffles the files, and the tests of each file, by SEED: each test must run in any order.
 
-    Faults and containers keep their order.
+    Faults, containers and the cluster keep their order. Workers of pytest take file by file: those
+    that take minutes come first, those without a stack last, so that all workers end together.
     """
-    if {item.path.parent.name for item in items} <= {"unit", "stack"}:
-        rng = random.Random(settings.load().seed)
-        place = {path: rng.random() for path in dict.fromkeys(item.path for item in items)}
-        items.sort(key=lambda item: (place[item.path], rng.random()))
+    rng = random.Random(settings.load().seed)
+    place = {path: rng.random() for path in dict.fromkeys(item.path for item in items)}
+
+    def order(item):
+        suite = item.path.parent.name
+        if suite not in ("stack", "unit"):
+            return (0,)
+        is_short = item.path.stem.removeprefix("test_") not in TAKE_MINUTES
+        return 1 + (suite == "unit"), is_short, place[item.path], rng.random()
+
+    items.sort(key=order)
+
+
+# --- what `-m "not thorough"` leaves out, as counted by the workers -------------------------------
+
+
+def pytest_deselected(items):
+    config = items[0].config
+    getattr(config, "workeroutput", vars(config))["left_out"] = len(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    vars(node.config)["left_out"] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_unconfigure(config):
+    left_out = vars(config).get("left_out")
+    if left_out and config.option.markexpr == "not thorough":
+        print(
+            f"left out: {left_out} longer tests (make test-all), containers (make test-docker), "
+            "a secured cluster (make test-cluster)"
+        )
 
 
 @pytest.fixture(scope="session")
-def stack(request):
-    """The local stack of these tests: in .run-stack, .run-faults, .run-docker or .run-cluster.
+def stack(request, worker_id):
+    """The local stack of this worker of pytest: in .run-stack-gw0, or .run-faults-master.
 
     Each suite has its own, because several may run at the same time.
     """
-    (suite,) = {item.path.parent.name for item in request.session.items} - {"unit"}
-    with started(f".run-{suite}") as stack:
+    suite = max({item.path.parent.name for item in request.session.items} - {"unit"})
+    with started(f".run-{suite}-{worker_id}", LocalStack) as stack:
         yield stack
 
 
@@ -51,9 +86,7 @@ def synthetic(stack, tmp_path_factory):
     Returns its path, its truth (totals as a dictionary), and its truth for each message.
     """
     path = tmp_path_factory.mktemp("data") / "made up.json"  # with a blank, as users name files
-    stack.make("data", SYNTHETIC=MESSAGES, SEED=7, DATA=path)
-    for target in ("publish", "land"):
-        stack.make(target, TOPIC="synthetic_a", DATA=path)
+    stack.run("data publish land", TOPIC="synthetic_a", SYNTHETIC=MESSAGES, SEED=7, DATA=path)
     truth = json.loads(pathlib.Path(f"{path}.truth.json").read_text())
     lines = pathlib.Path(f"{path}.truth.rows.jsonl").read_text().splitlines()
     return path, truth, [json.loads(line) for line in lines]

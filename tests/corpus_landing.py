@@ -44,7 +44,7 @@ def land_corpus(stack, log):
     Returns what land printed, what listened meanwhile (as `listening`), the ledger's rows in
     order of offset, and {case: its row}.
     """
-    stack.make("topic", TOPIC="corpus", PARTITIONS=1)
+    stack.run("topic", TOPIC="corpus", PARTITIONS=1)
     subprocess.run(
         ["kcat", "-P", "-b", stack.kafka, "-t", "corpus", "-K", "\t"],
         input=b"\x1b]0;key\x07\xc2\x9b31m\t" + good(keen_id="good-key") + b"\n",

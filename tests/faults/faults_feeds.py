@@ -14,6 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from oracle import RESULT, by, truth_rows, verdicts, without
 from pipeline import settings
+from pipeline.publishing import synthetic
 
 SEED = settings.load().seed
 LIMIT_S = 480  # for one landing, on a busy machine
@@ -30,18 +31,18 @@ def say(text):
     print(text, flush=True)
 
 
-def synthetic_lines(stack, tmp_path, name, seed, at_once=200):
+def synthetic_lines(tmp_path, name, seed, at_once=200):
     """Yields (message as bytes, its line of the truth) without end, made `at_once` at a time."""
     for number in itertools.count():
         path = tmp_path / f"{name}-{number}.jsonl"
-        stack.make("data", SYNTHETIC=at_once, SEED=seed + 1000 * number, DATA=path)
+        synthetic.write(at_once, seed + 1000 * number, str(path))
         truth = pathlib.Path(f"{path}.truth.rows.jsonl").read_text().splitlines()
         yield from zip(path.read_bytes().splitlines(), map(json.loads, truth), strict=True)
 
 
 def synthetic_feed(stack, tmp_path, name, partitions=1, seed=SEED):
     """Returns a Feed on topic synthetic_NAME. Its messages and choices depend only on the seed."""
-    lines = synthetic_lines(stack, tmp_path, name, seed)
+    lines = synthetic_lines(tmp_path, name, seed)
     return Feed(stack, f"synthetic_{name}", partitions, lines, random.Random(seed))
 
 
@@ -54,7 +55,7 @@ class Feed:
         self.truth, self.good, self.sent = {}, [], []
         self.jvms = []
         self.publishings = itertools.count()
-        stack.make("topic", TOPIC=topic, PARTITIONS=partitions)
+        stack.run("topic", TOPIC=topic, PARTITIONS=partitions)
 
     def next_messages(self, count):
         """Returns `count` new messages, two repeats, and one repeat with other content.
@@ -183,7 +184,7 @@ class Feed:
         for table, rows in (("questions", questions), ("options", options)):
             found = self.stack.table(self.topic, table)
             assert by(found, *KEYS[table]) == by(rows, *KEYS[table])
-        assert "DIFFERS" not in self.stack.make("verify", TOPIC=self.topic, DATA="none")
+        assert "DIFFERS" not in self.stack.run("verify", TOPIC=self.topic, DATA="none")
         return len(records), len(accepted)
 
 

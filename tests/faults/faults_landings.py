@@ -12,12 +12,20 @@ import hdfs_native
 import psutil
 
 from faults_feeds import LIMIT_S, TABLES, say
-from stacks import ROOT
+from stacks import ROOT, wait_until
 
 TRIES = 5  # a kill that came too late is repeated
 # {step: the folder in which it becomes visible}; other steps are a table's commit, or its files.
 SHOWN_BY = {"planned": "_checkpoint/offsets", "checkpoint": "_checkpoint/commits"}
 NUMBERS = itertools.count()
+
+
+def lives(process):
+    """Whether a thread of it is left: the first one may end, as a zombie, before the others."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Landing:
@@ -127,6 +135,8 @@ class Landing:
         except (ProcessLookupError, psutil.NoSuchProcess):
             at_work = False
         finished = re.search(r"^(landed|rebuilt) in ", self.wait(), re.MULTILINE)
+        if self.python is not None:  # it may end after make, and holds the feed's lock until then
+            wait_until(lambda: not lives(self.python), lambda: "the landing outlives its kill")
         return not finished and at_work and self.process.returncode != 0
 
     def ended_by_itself(self):

@@ -19,6 +19,8 @@ from faults_feeds import LIMIT_S, SEED, TABLES, Feed, say, synthetic_lines
 from faults_landings import Landing
 from faults_reader import Reader
 
+pytestmark = pytest.mark.thorough
+
 PAUSE_S = 0.5  # between two groups of messages
 MOST_FILES = 30  # of a table's current version: small ones, and a large one per 100,000 messages
 MOST_BATCHES = 110  # whose offsets Spark keeps: 100, and those of a clean-up that was skipped
@@ -31,7 +33,7 @@ def minutes(request):
 
 @pytest.mark.timeout(0)
 def test_soak(stack, tmp_path, minutes):
-    lines = synthetic_lines(stack, tmp_path, "soak", SEED, 5000)
+    lines = synthetic_lines(tmp_path, "soak", SEED, 5000)
     feed = Feed(stack, "synthetic_soak", 3, lines, random.Random(SEED))
     feed.publish()
     following = Landing(feed, "follow")
@@ -57,7 +59,7 @@ def test_soak(stack, tmp_path, minutes):
     assert following.process.wait(LIMIT_S) == 0
     said = following.wait()
     batches = len(re.findall(r"^\d\d:\d\d:\d\d +[\d,]+ +[\d,]+ +[\d,]+ ", said, re.MULTILINE))
-    stack.make("land", TOPIC=feed.topic)
+    stack.run("land", TOPIC=feed.topic)
     records, accepted = feed.check()
     client = hdfs_native.Client(stack.hdfs)
     for table in TABLES:

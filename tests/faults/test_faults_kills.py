@@ -23,9 +23,10 @@ from faults_feeds import (
     check_equal_to_quiet,
     key_of,
     say,
+    synthetic_feed,
     synthetic_lines,
 )
-from faults_landings import TRIES, Landing
+from faults_landings import TRIES, Landing, lives
 from faults_reader import Reader
 from pipeline import settings
 
@@ -140,13 +141,6 @@ def kill_publishing(feed, victim, tmp_path):
     return at_work and not (victim == "kcat" and code == 0)
 
 
-def lives(process):
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def living_kcats(publishing):
     """Returns the running kcat processes of this `make publish`."""
     found = []
@@ -225,11 +219,22 @@ def new_lanes(stack, tmp_path):
     """The feeds of two lanes, of one and of three partitions."""
     for number, partitions in ((1, 1), (2, 3)):
         seed = SEED * 10 + number
-        lines = synthetic_lines(stack, tmp_path, f"lane-{number}", seed, 5000)
+        lines = synthetic_lines(tmp_path, f"lane-{number}", seed, 5000)
         topic = f"synthetic_lane_{number}"
         yield Feed(stack, topic, partitions, lines, random.Random(seed))
 
 
+@pytest.mark.timeout(900)
+def test_a_landing_killed_at_each_step_of_a_batch_lands_each_message_once(stack, tmp_path):
+    feed = synthetic_feed(stack, tmp_path, "steps")
+    kills = Kills([feed], tmp_path)
+    for step in ("planned", "options begun", *TABLES, "checkpoint"):
+        kills.kill(feed, (step, "driver"))
+    stack.run("land", TOPIC=feed.topic)
+    feed.check()
+
+
+@pytest.mark.thorough
 @pytest.mark.timeout(600 + 120 * KILLS)
 def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path):
     say(f"\n{KILLS} kills, SEED={SEED}")

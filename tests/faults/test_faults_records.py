@@ -13,7 +13,9 @@ from kafka import KafkaAdminClient, TopicPartition
 from faults_feeds import LIMIT_S, key_of, say, synthetic_feed, tables_of
 from faults_landings import TRIES, Landing, kill_landing
 from faults_reader import Reader
-from stacks import ROOT, clean_environment
+from stacks import ROOT, clean_environment, wait_until
+
+pytestmark = pytest.mark.thorough
 
 
 def kept_aside(feed):
@@ -64,7 +66,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
             break
     message = r"^error: landing was interrupted: .*All DataNodes failed: \[127\.0\.0\.1:\d+\]"
     assert re.search(message, said, re.MULTILINE), said
-    stack.make("land", TOPIC=feed.topic)
+    stack.run("land", TOPIC=feed.topic)
     feed.check()
 
 
@@ -116,11 +118,11 @@ def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_p
             assert f"record {len(messages)}: it is not JSON" in output
             assert publisher.returncode != 0
         path.write_bytes(b"\n".join(messages) + b"\n")
-        stack.make("publish", TOPIC=feed.topic, DATA=path)
+        stack.run("publish", TOPIC=feed.topic, DATA=path)
         feed.sent += messages * 3
         feed.sent.remove(messages[-1])
         feed.sent.remove(messages[-1])
-        stack.make("land", TOPIC=feed.topic)
+        stack.run("land", TOPIC=feed.topic)
     reader.check()
     records, accepted = feed.check(
         order=lambda r: (
@@ -140,7 +142,7 @@ def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_p
 def test_records_gone_before_they_were_landed_and_a_recreated_topic(stack, tmp_path):
     feed = synthetic_feed(stack, tmp_path, "gone")
     feed.publish(20)
-    stack.make("land", TOPIC=feed.topic)
+    stack.run("land", TOPIC=feed.topic)
 
     def publish():
         # All offsets below are landed, also after a landing whose kill came too late.
@@ -155,15 +157,15 @@ def test_records_gone_before_they_were_landed_and_a_recreated_topic(stack, tmp_p
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
             admin.delete_records({TopicPartition(feed.topic, 0): end + 10})
         before = tables_of(feed)
-        said = stack.make("land", ok=False, TOPIC=feed.topic)
+        said = stack.run("land", ok=False, TOPIC=feed.topic)
         assert f"partition 0: offsets {end} to {end + 9}, 10 records" in said
         assert "SKIP_EXPIRED=1" in said
         assert tables_of(feed) == before
-        said = stack.make("land", TOPIC=feed.topic, SKIP_EXPIRED=1)
+        said = stack.run("land", TOPIC=feed.topic, SKIP_EXPIRED=1)
         assert f"skipped, since they are gone: partition 0, offsets {end} to {end + 9}" in said
     reader.check()
-    assert "nothing new" in stack.make("land", TOPIC=feed.topic)
-    assert f"offsets {end} to {end + 9}" in stack.make("verify", TOPIC=feed.topic, DATA="none")
+    assert "nothing new" in stack.run("land", TOPIC=feed.topic)
+    assert f"offsets {end} to {end + 9}" in stack.run("verify", TOPIC=feed.topic, DATA="none")
     feed.check(records=[record for record in records if not end <= record.offset < end + 10])
 
     # Deleted and recreated, first with fewer and then with more records than were landed: landing
@@ -171,14 +173,13 @@ def test_records_gone_before_they_were_landed_and_a_recreated_topic(stack, tmp_p
     before = tables_of(feed)
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
         admin.delete_topics([feed.topic])
-    limit = time.monotonic() + 60
-    while "Created topic" not in stack.make("topic", ok=None, TOPIC=feed.topic):
-        assert time.monotonic() < limit
+        wait_until(lambda: feed.topic not in admin.list_topics(), lambda: "it is still there")
+    stack.run("topic", TOPIC=feed.topic)
     feed.sent, feed.good = [], []
     for count in (5, 60):
         feed.publish(count)
-        assert "it was deleted and recreated" in stack.make("land", ok=False, TOPIC=feed.topic)
+        assert "it was deleted and recreated" in stack.run("land", ok=False, TOPIC=feed.topic)
     assert tables_of(feed) == before
     kept_aside(feed)
-    stack.make("land", TOPIC=feed.topic)
+    stack.run("land", TOPIC=feed.topic)
     feed.check()

@@ -13,6 +13,8 @@ from faults_landings import TRIES, Landing, kill_landing
 from faults_reader import Reader
 from oracle import by
 
+pytestmark = pytest.mark.thorough
+
 OLD_ID = "accepted-by-an-older-rule"
 
 
@@ -109,7 +111,7 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
     other = synthetic_feed(stack, tmp_path, "minute", seed=SEED + 1)
     feed.publish(30)
     keen_id, spoiled_at, right_at = feed.send_spoiled_and_right()
-    stack.make("land", TOPIC=feed.topic)
+    stack.run("land", TOPIC=feed.topic)
     stays = leave_as_an_older_version_would(feed, keen_id, spoiled_at, right_at)
     for _ in range(TRIES):
         other.publish(30)
@@ -141,8 +143,8 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
     stack.make("up")
     said = minute.wait()
     assert minute.process.returncode == 0 or "error: landing was interrupted" in said, said
-    stack.make("land", TOPIC=other.topic)
+    stack.run("land", TOPIC=other.topic)
     other.check()
     feed.publish(10)
-    stack.make("land", TOPIC=feed.topic)  # landing continues
+    stack.run("land", TOPIC=feed.topic)  # landing continues
     feed.check(order=lambda record: (record.offset != stays, record.offset))

@@ -15,6 +15,8 @@ from faults_landings import kill_landing
 from oracle import by
 from stacks import ROOT, clean_environment, started
 
+pytestmark = pytest.mark.thorough
+
 
 def ledger_of(stack, topic):
     return by(stack.table(topic, "messages"), "kafka_partition", "kafka_offset")
@@ -35,7 +37,7 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
     feed = synthetic_feed(stack, tmp_path, "kept", partitions=3)
     topic = feed.topic
     feed.publish(30)
-    stack.make("land", TOPIC=topic)
+    stack.run("land", TOPIC=topic)
 
     def publish():
         landed = len(feed.sent)
@@ -45,7 +47,7 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
     # The backup contains an interrupted batch.
     landed = kill_landing(feed, "questions", publish, before="messages/_delta_log")
     file = tmp_path / "kept.tar"
-    said = stack.make("backup", TOPIC=topic, BACKUP=file)
+    said = stack.run("backup", TOPIC=topic, BACKUP=file)
     assert f"{len(feed.sent) - landed} records of topic {topic} are not landed yet" in said
     ledger = ledger_of(stack, topic)
     damaged = list(damaged_copies(file))
@@ -86,7 +88,7 @@ def test_a_feed_backed_up_is_restored_in_an_empty_stack_and_where_it_was(stack, 
 
     # HDFS is lost, Kafka is not: landing continues from the state of the backup.
     hdfs_native.Client(stack.hdfs).delete(f"/warehouse/{topic}", recursive=True)
-    said = stack.make("restore", TOPIC=topic, BACKUP=file)
+    said = stack.run("restore", TOPIC=topic, BACKUP=file)
     assert "is the one that the feed was landed from" in said
-    stack.make("land", TOPIC=topic)
+    stack.run("land", TOPIC=topic)
     feed.check()

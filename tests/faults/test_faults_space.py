@@ -12,6 +12,8 @@ from faults_landings import TRIES, Landing
 from faults_reader import Reader
 from stacks import ROOT, Stack
 
+pytestmark = pytest.mark.thorough
+
 
 class Disk:
     """The disk of a stack's servers, which can be filled.

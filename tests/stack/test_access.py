@@ -5,9 +5,7 @@ import csv
 import io
 import json
 import re
-import shlex
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 
@@ -16,12 +14,14 @@ import pytest
 from test_real_file import flattened
 
 import notebook
-from access_page import PAGE, RECIPES, SECTIONS
+from access_page import PAGE, RECIPES
 from oracle import ATTEMPT, OPTION, truth_rows
 from pipeline import settings
 from pipeline.errors import Failure
 from reader import stop
-from stacks import ROOT, clean_environment, listens, wait_until
+from stacks import ROOT, clean_environment, listens, output_of, wait_until
+
+pytestmark = pytest.mark.thorough
 
 FEED = "synthetic_a"
 OWN_SPARK = "A Spark of your own"
@@ -56,8 +56,7 @@ def the_published_rows(stack, synthetic, request):
         real_file = request.getfixturevalue("real_file")
     except pytest.skip.Exception:
         return rows
-    for target in ("publish", "land"):
-        stack.make(target, DATA=real_file.resolve())
+    stack.run("publish land", DATA=real_file.resolve())
     attempts = flattened(json.loads(real_file.read_text()))[0]
     assert len(attempts) == 3242
     return rows | {("assessments", "attempts"): attempts}
@@ -120,17 +119,11 @@ def run_outside(stack, folder, text, program, programs=ROOT / ".venv/bin"):
 
 
 @pytest.fixture(scope="module", name="dbt")
-def the_programs_of_dbt(tmp_path_factory):
-    """The folder of dbt's programs, in an environment made by the page's own line."""
-    venv = tmp_path_factory.mktemp("dbt")
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    section = next(text for text in SECTIONS if text.startswith("dbt\n"))
-    install = shlex.split(re.search(r"`pip (install .*?)`", section)[1])
-    done = subprocess.run([venv / "bin/pip", *install], capture_output=True, text=True)
-    if "NewConnectionError" in done.stderr:
-        pytest.skip("dbt cannot be installed: there is no network")
-    assert done.returncode == 0, done.stderr
-    return venv / "bin"
+def the_programs_of_dbt(stack):
+    """The folder of dbt's programs, in an environment that set-up makes from its lock file."""
+    command = ["scripts/env.sh", "--bare", "scripts/setup.sh", "--dbt"]
+    output_of(command, ok=True, RUN_DIR=stack.run_dir)
+    return ROOT / ".venv-dbt/bin"
 
 
 def rows_of(output):

@@ -12,8 +12,8 @@ from stacks import MESSAGES, ROOT
 
 @pytest.fixture(scope="module")
 def answers(stack, synthetic):
-    """What make query prints: {number of the question: its rows, each a list of cells}."""
-    output = stack.make("query", TOPIC="synthetic_a")
+    """What query prints: {number of the question: its rows, each a list of cells}."""
+    output = stack.run("query", TOPIC="synthetic_a")
     headers = re.findall(r"^== .*", output, re.MULTILINE)
     assert len(headers) == len(list(ROOT.glob("queries/*.sql")))
     assert all("SYNTHETIC" in header for header in headers)

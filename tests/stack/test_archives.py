@@ -9,6 +9,8 @@ import pytest
 
 from stacks import ROOT
 
+pytestmark = pytest.mark.thorough
+
 JARS = ROOT / ".run" / "jars"
 
 

@@ -60,7 +60,7 @@ def test_validate_gives_the_same_verdict_as_land(stack, corpus, tmp_path):
     assert {record.where: reason for record, reason in validation.judged(tmp_path)} == {
         name: landed[name] for name in NAMES if name != "a-tombstone"
     }
-    said = stack.make("validate", ok=False, DATA=tmp_path)
+    said = stack.run("validate", ok=False, DATA=tmp_path)
     counted = {
         word: int(number.replace(",", ""))
         for word, number in re.findall(r"^(\w+) +([\d,]+)$", said, re.MULTILINE)
@@ -84,7 +84,7 @@ def test_validate_names_line_or_element_and_every_place(stack, tmp_path):
     lines.write_bytes(
         good() + b"\n\n" + spoiled + b"\r\n" + good()[:-1] + b"\n" + padded(1_200_000, "large")
     )
-    said = stack.make("validate", ok=False, DATA=lines)
+    said = stack.run("validate", ok=False, DATA=lines)
     assert (
         "  line 3: missing: exam_name is absent\n"
         "    and 2 more: sequences.questions[1].id, sequences.attempt\n" in said
@@ -97,7 +97,7 @@ def test_validate_names_line_or_element_and_every_place(stack, tmp_path):
     array = tmp_path / "array.json"
     elements = b",\n".join([good(), spoiled, CASES["a-key-twice"][0]])
     array.write_bytes(b"[" + elements + b"]\nand more")
-    said = stack.make("validate", ok=False, DATA=array)
+    said = stack.run("validate", ok=False, DATA=array)
     assert (
         "  element 2: missing: exam_name is absent" in said
         and "  element 3: not_json: the key" in said
@@ -106,7 +106,7 @@ def test_validate_names_line_or_element_and_every_place(stack, tmp_path):
     array.write_bytes(
         b"[" + CASES["a-number-of-5000-digits-in-an-unknown-field"][0] + b", " + good() + b"]"
     )
-    assert re.search(r"^accepted +2$", stack.make("validate", DATA=array), re.MULTILINE)
+    assert re.search(r"^accepted +2$", stack.run("validate", DATA=array), re.MULTILINE)
     assert "none.json is not there" in stack.make("validate", ok=False, DATA=tmp_path / "none.json")
 
 
@@ -125,7 +125,7 @@ def test_what_is_over_the_brokers_limit_is_refused_by_name_and_nothing_of_it_arr
         assert sent.returncode != 0 and "Message size too large" in sent.stderr
     data = tmp_path / "large.jsonl"
     data.write_bytes(padded(1_200_000, "large"))
-    said = stack.make("publish", ok=False, TOPIC="corpus", DATA=data)
+    said = stack.run("publish", ok=False, TOPIC="corpus", DATA=data)
     assert "record 1: it has 1,200,000 bytes, 990,000 can be sent" in said and "0 sent" in said
     consume = ["kcat", "-C", "-b", stack.kafka, "-t", "corpus"]
     consumed = subprocess.run(
@@ -135,7 +135,7 @@ def test_what_is_over_the_brokers_limit_is_refused_by_name_and_nothing_of_it_arr
 
 
 def test_verify_names_the_unknown_fields_and_how_often_they_came(stack, corpus):
-    said = stack.make("verify", TOPIC="corpus", DATA="none.json")
+    said = stack.run("verify", TOPIC="corpus", DATA="none.json")
     assert "DIFFERS" not in said
     section = said.split("undeclared fields (10 fields)\n")[1]
     assert re.findall(r"^(\S.*\S) +(\d+)$", section, re.MULTILINE) == [

@@ -70,6 +70,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.thorough
 def test_a_setting_of_the_users_reaches_no_tool(stack):
     def status(*settings):
         output = output_of(stack.command("status"), ok=True, **dict(settings))
@@ -81,6 +82,7 @@ def test_a_setting_of_the_users_reaches_no_tool(stack):
         assert status(setting.split("=", 1)) == without, setting
 
 
+@pytest.mark.thorough
 def test_all_settings_at_once_reach_no_step(stack, tmp_path, monkeypatch):
     """With 256 open files as well, the limit that a Mac begins with."""
     lines = tmp_path / "lines.jsonl"
@@ -152,6 +154,7 @@ def test_a_python3_that_does_not_start_is_named(checkout, tmp_path):
     assert f"it is {shim}" in output and not (checkout / ".run").exists()
 
 
+@pytest.mark.thorough
 def test_no_file_of_the_home_folder_reaches_kcat_jq_curl_or_bash(stack, tmp_path):
     (tmp_path / ".config").mkdir()
     (tmp_path / ".config/kcat.conf").write_text(
@@ -178,6 +181,7 @@ def test_no_file_of_the_home_folder_reaches_kcat_jq_curl_or_bash(stack, tmp_path
     assert shell.stdout.splitlines()[-1].strip() == "5", shell
 
 
+@pytest.mark.thorough
 def test_make_runs_its_targets_one_after_the_other(stack, tmp_path):
     lines = tmp_path / "lines.jsonl"
     lines.write_bytes(LINES)
@@ -239,6 +243,7 @@ def test_too_little_disk_is_named_before_anything_is_fetched(checkout, tmp_path)
         subprocess.run(["umount", tmp_path], check=True)
 
 
+@pytest.mark.thorough
 def test_a_host_name_that_nobody_knows():
     if subprocess.run(["unshare", "--uts", "true"], capture_output=True).returncode:
         pytest.skip("this machine gives no namespace with a host name of its own")
@@ -252,6 +257,7 @@ def test_a_host_name_that_nobody_knows():
         stack.make("clean", YES=1)
 
 
+@pytest.mark.thorough
 def test_a_tmp_where_nothing_may_be_executed_and_a_home_that_is_read_only(stack):
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("this machine gives no mount namespace")

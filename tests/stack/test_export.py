@@ -34,7 +34,7 @@ def test_parquet_files_hold_every_row_and_the_dictionary(stack, synthetic, out):
 
 
 def test_one_table_as_csv(stack, synthetic, out):
-    stack.make("export", TOPIC=FEED, OUT=out, FORMAT="csv", TABLE="attempts")
+    stack.run("export", TOPIC=FEED, OUT=out, FORMAT="csv", TABLE="attempts")
     assert {path.name for path in out.iterdir()} == {"attempts.csv", "dictionary.md"}
     with open(out / "attempts.csv", newline="") as file:
         rows = {row["keen_id"]: row for row in csv.DictReader(file)}
@@ -50,7 +50,7 @@ def test_one_table_as_csv(stack, synthetic, out):
 
 
 def test_a_duckdb_file_holds_every_row_and_the_meanings(stack, synthetic, out):
-    stack.make("export", TOPIC=FEED, OUT=out, FORMAT="duckdb")
+    stack.run("export", TOPIC=FEED, OUT=out, FORMAT="duckdb")
     with duckdb.connect(str(out / f"{FEED}.duckdb"), read_only=True) as database:
         for name in TABLES:
             rows = database.sql(f"FROM {name}").to_arrow_table().to_pylist()
@@ -60,10 +60,10 @@ def test_a_duckdb_file_holds_every_row_and_the_meanings(stack, synthetic, out):
 
 
 def test_what_cannot_be_exported_is_named_and_writes_nothing(stack, synthetic, out):
-    assert "OUT is not set" in stack.make("export", ok=False, TOPIC=FEED)
-    assert "FORMAT is xlsx" in stack.make("export", ok=False, TOPIC=FEED, OUT=out, FORMAT="xlsx")
-    assert "no tables of feed" in stack.make("export", ok=False, TOPIC="nowhere", OUT=out)
+    assert "OUT is not set" in stack.run("export", ok=False, TOPIC=FEED)
+    assert "FORMAT is xlsx" in stack.run("export", ok=False, TOPIC=FEED, OUT=out, FORMAT="xlsx")
+    assert "no tables of feed" in stack.run("export", ok=False, TOPIC="nowhere", OUT=out)
     assert not out.exists()
     out.mkdir()
-    assert "and that exists" in stack.make("export", ok=False, TOPIC=FEED, OUT=out)
+    assert "and that exists" in stack.run("export", ok=False, TOPIC=FEED, OUT=out)
     assert list(out.iterdir()) == []

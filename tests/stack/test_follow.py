@@ -121,7 +121,7 @@ def test_what_is_published_while_it_follows_is_landed_once_and_counted(stack, fo
     topic = "synthetic_follow"
     following = follow(topic)
     following.wait_for(f"there is no topic {topic} yet: waiting for make publish")
-    stack.make("topic", TOPIC=topic, PARTITIONS=2)
+    stack.run("topic", TOPIC=topic, PARTITIONS=2)
     groups = [messages(100 * number, 20) for number in range(4)]
     stack.kcat(topic, *groups[0])
     following.wait_for_rows(20)
@@ -137,7 +137,7 @@ def test_what_is_published_while_it_follows_is_landed_once_and_counted(stack, fo
     lines = [line for line in said.splitlines() if re.match(r"(time|\d\d:\d\d:\d\d) +[\dr]", line)]
     assert len(lines) > 2 and len({len(line) for line in lines}) == 1, said
     assert said.splitlines()[-1].endswith(" rejected")
-    stack.make("land", TOPIC=topic)  # writes the metrics after the last batch
+    stack.run("land", TOPIC=topic)  # writes the metrics after the last batch
 
     everything = sum(groups, [])
     values, keen_ids = landed(stack, topic)
@@ -146,7 +146,7 @@ def test_what_is_published_while_it_follows_is_landed_once_and_counted(stack, fo
     rejected = {spoil("exam_name", ...): ["rejected"], b"{": ["rejected"], b"{ ": ["rejected"]}
     assert values == expected | rejected
     assert keen_ids == sorted(f"follow-{100 * n + k:06}" for n in range(4) for k in range(20))
-    assert "DIFFERS" not in stack.make("verify", TOPIC=topic, DATA="none")
+    assert "DIFFERS" not in stack.run("verify", TOPIC=topic, DATA="none")
 
     found = parsed((ROOT / stack.run_dir / "metrics" / f"{topic}.prom").read_text())
 
@@ -174,10 +174,11 @@ def test_what_is_published_while_it_follows_is_landed_once_and_counted(stack, fo
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("working", [False, True])
 def test_ctrl_c_at_a_terminal_ends_it_with_exit_code_0(stack, working):
     topic = f"synthetic_ctrl_c_{working}".lower()
-    stack.make("topic", TOPIC=topic)
+    stack.run("topic", TOPIC=topic)
     sent = messages(0, 50)
     stack.kcat(topic, *sent)
     program, *arguments = stack.command("follow", TOPIC=topic)
@@ -194,14 +195,15 @@ def test_ctrl_c_at_a_terminal_ends_it_with_exit_code_0(stack, working):
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert (terminal.exitstatus, terminal.signalstatus) == (0, None), terminal.before
-    stack.make("land", TOPIC=topic)
+    stack.run("land", TOPIC=topic)
     values, keen_ids = landed(stack, topic)
     assert values == {value: ["accepted"] for value in sent} and len(keen_ids) == 50
 
 
+@pytest.mark.thorough
 def test_killed_while_it_lands_nothing_is_lost_or_doubled(stack, follow):
     topic = "synthetic_follow_killed"
-    stack.make("topic", TOPIC=topic)
+    stack.run("topic", TOPIC=topic)
     sent = []
     for number in range(3):
         more = messages(100 * number, 30)
@@ -217,16 +219,17 @@ def test_killed_while_it_lands_nothing_is_lost_or_doubled(stack, follow):
 
         wait_until(begun, following.said)
         following.kill()
-    stack.make("land", TOPIC=topic)
+    stack.run("land", TOPIC=topic)
     values, keen_ids = landed(stack, topic)
     assert values == {value: ["accepted"] for value in sent}
     assert keen_ids == sorted(set(keen_ids)) and len(keen_ids) == 90
-    assert "DIFFERS" not in stack.make("verify", TOPIC=topic, DATA="none")
+    assert "DIFFERS" not in stack.run("verify", TOPIC=topic, DATA="none")
 
 
+@pytest.mark.thorough
 def test_it_waits_for_servers_that_died_and_ends_with_make_down(stack, follow):
     topic = "synthetic_follow_servers"
-    stack.make("topic", TOPIC=topic)
+    stack.run("topic", TOPIC=topic)
     sent = messages(0, 20)
     stack.kcat(topic, *sent)
     following = follow(topic)

@@ -8,34 +8,36 @@ import subprocess
 import time
 
 import hdfs_native
+import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from messages import FIVE, LINES, VALUES, good
 from oracle import by
+from stacks import wait_until
 
 
 def test_a_topic_with_every_codec_is_landed_and_one_feeds_trouble_hides_no_other(stack, tmp_path):
-    stack.make("topic", TOPIC="codecs")
+    stack.run("topic", TOPIC="codecs")
     codecs = "none", "gzip", "snappy", "lz4", "zstd"
     for codec, value in zip(codecs, FIVE, strict=True):
         command = ["kcat", "-P", "-b", stack.kafka, "-t", "codecs", "-z", codec]
         subprocess.run(command, input=value, check=True)
     lines = tmp_path / "lines.jsonl"
     lines.write_bytes(LINES)
-    assert "nothing to publish: all 5 messages" in stack.make("publish", TOPIC="codecs", DATA=lines)
+    assert "nothing to publish: all 5 messages" in stack.run("publish", TOPIC="codecs", DATA=lines)
     assert stack.make("consume", TOPIC="codecs").splitlines()[-1].strip() == "5"
-    stack.make("land", TOPIC="codecs")
+    stack.run("land", TOPIC="codecs")
     landed = {row["keen_id"] for row in stack.table("codecs", "attempts")}
     assert landed == {value["keen_id"] for value in VALUES}
-    assert "DIFFERS" not in stack.make("verify", TOPIC="codecs", DATA=lines)
+    assert "DIFFERS" not in stack.run("verify", TOPIC="codecs", DATA=lines)
     with KafkaProducer(bootstrap_servers=stack.kafka) as producer:
         producer.send("codecs", b"x").get(30)
-    assert re.search(r"codecs +0 +6 +5 +1", stack.make("status"))
+    assert re.search(r"codecs +0 +6 +5 +1", stack.run("status"))
 
 
 def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack, tmp_path):
-    stack.make("topic", TOPIC="large")
+    stack.run("topic", TOPIC="large")
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
     settings = {"max.message.bytes": "10000000", "message.timestamp.type": "LogAppendTime"}
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "large", settings)])
@@ -47,12 +49,11 @@ def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack,
     with KafkaProducer(bootstrap_servers=stack.kafka, max_request_size=20_000_000) as producer:
         for key, each in ((None, value), (b"\xff\xfe\0", FIVE[1]), (b"k", None)):
             producer.send("large", key=key, value=each, headers=[("h", b"\xff\0")]).get(60)
-    stack.make("land", TOPIC="large")
+    stack.run("land", TOPIC="large")
     ledger = stack.table("large", "messages")
     stack.make("backup", TOPIC="large", BACKUP=tmp_path / "large.tar")
     admin.delete_topics(["large"])
-    while "large" in admin.list_topics():
-        time.sleep(0.2)
+    wait_until(lambda: "large" not in admin.list_topics(), lambda: "the topic is still there")
     hdfs = hdfs_native.Client(stack.hdfs)
     hdfs.delete("/warehouse/large", recursive=True)
     stack.make("restore", TOPIC="large", BACKUP=tmp_path / "large.tar")
@@ -61,11 +62,12 @@ def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack,
     assert folders == {0o755}  # the account of make serve may enter them
     described = stack.make("topic", TOPIC="large")
     assert all(f"{name}={setting}" in described for name, setting in settings.items())
-    assert "nothing new" in stack.make("land", TOPIC="large")
+    assert "nothing new" in stack.run("land", TOPIC="large")
     assert stack.table("large", "messages") == ledger and len(ledger) == 3
     admin.close()
 
 
+@pytest.mark.thorough
 def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
     configs = {
         "cleanup.policy": "compact",
@@ -89,7 +91,7 @@ def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
 
     five = b"\n".join(b"%d\t%s" % (number, each) for number, each in enumerate(FIVE)) + b"\n"
     kcat("-P", "-K", "\t", keyed=five)
-    stack.make("land", TOPIC="compacted")
+    stack.run("land", TOPIC="compacted")
     for _ in range(2):
         kcat("-P", "-K", "\t", keyed=five)
     time.sleep(1)  # more than segment.ms
@@ -101,9 +103,9 @@ def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
         assert time.monotonic() < limit
         time.sleep(1)
     # Six are not landed yet.
-    assert "DIFFERS" in stack.make("verify", ok=False, TOPIC="compacted", DATA="none")
-    stack.make("land", TOPIC="compacted")
-    output = stack.make("verify", TOPIC="compacted", DATA="none")
+    assert "DIFFERS" in stack.run("verify", ok=False, TOPIC="compacted", DATA="none")
+    stack.run("land", TOPIC="compacted")
+    output = stack.run("verify", TOPIC="compacted", DATA="none")
     assert "DIFFERS" not in output, output
     assert (
         "has dropped 5 records after they were landed (they are in the ledger), "
@@ -124,13 +126,13 @@ def test_times_that_count_other_units_than_milliseconds(stack):
     with KafkaProducer(bootstrap_servers=stack.kafka) as producer:
         producer.send("microseconds", FIVE[0], timestamp_ms=now // 1_000).get(30)
         producer.send("nanoseconds", FIVE[0], timestamp_ms=now).get(30)
-    stack.make("land", TOPIC="microseconds")
-    assert "DIFFERS" not in stack.make("verify", TOPIC="microseconds", DATA="none")
+    stack.run("land", TOPIC="microseconds")
+    assert "DIFFERS" not in stack.run("verify", TOPIC="microseconds", DATA="none")
     assert len(stack.table("microseconds", "attempts")) == 1
-    output = stack.make("land", ok=False, TOPIC="nanoseconds")
+    output = stack.run("land", ok=False, TOPIC="nanoseconds")
     assert "after the year 294246 (its producer does not count milliseconds)" in output
     # What is interrupted before its first commit leaves an empty ledger.
-    stack.make("reprocess", TOPIC="nanoseconds")
+    stack.run("reprocess", TOPIC="nanoseconds")
 
 
 def test_transactions_are_landed_when_they_are_committed(stack):
@@ -138,7 +140,7 @@ def test_transactions_are_landed_when_they_are_committed(stack):
 
     Records of aborted and of open transactions are not landed.
     """
-    stack.make("topic", TOPIC="transactions")
+    stack.run("topic", TOPIC="transactions")
     producer, other = (
         KafkaProducer(
             bootstrap_servers=stack.kafka,
@@ -162,14 +164,14 @@ def test_transactions_are_landed_when_they_are_committed(stack):
         producer.commit_transaction()
         send(producer, "aborted", "aborted too")
         producer.abort_transaction()
-        stack.make("land", TOPIC="transactions")
-        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        stack.run("land", TOPIC="transactions")
+        assert "nothing new" in stack.run("land", TOPIC="transactions")
         send(other, "open")
         send(producer, "behind it")
         producer.commit_transaction()
-        assert "nothing new" in stack.make("land", TOPIC="transactions")
+        assert "nothing new" in stack.run("land", TOPIC="transactions")
         other.commit_transaction()
-    stack.make("land", TOPIC="transactions")
+    stack.run("land", TOPIC="transactions")
     ledger = by(stack.table("transactions", "messages"), "kafka_offset")
     assert [row["keen_id"] for row in ledger] == ["first", "second", "open", "behind it"]
-    assert "DIFFERS" not in stack.make("verify", TOPIC="transactions", DATA="none")
+    assert "DIFFERS" not in stack.run("verify", TOPIC="transactions", DATA="none")

@@ -1,6 +1,7 @@
 """What landing writes: every row of four tables, whatever is repeated, rewritten or torn."""
 
 import collections
+import concurrent.futures
 import contextlib
 import random
 
@@ -23,30 +24,30 @@ def test_synthetic_tables_equal_the_truth_row_by_row(stack, synthetic):
 def test_publishing_and_landing_again_changes_nothing(stack, synthetic):
     path, _, _ = synthetic
     before = {table: stack.table("synthetic_a", table) for table in TABLES}
-    output = stack.make("publish", TOPIC="synthetic_a", DATA=path)
+    output = stack.run("publish", TOPIC="synthetic_a", DATA=path)
     assert "nothing to publish: all 700 messages" in output
-    assert "nothing new: all 700 records" in stack.make("land", TOPIC="synthetic_a")
+    assert "nothing new: all 700 records" in stack.run("land", TOPIC="synthetic_a")
     assert before == {table: stack.table("synthetic_a", table) for table in before}
-    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_a", DATA=path)
+    assert "DIFFERS" not in stack.run("verify", TOPIC="synthetic_a", DATA=path)
 
 
 def test_a_file_sent_twice_adds_duplicate_rows_and_nothing_else(stack, synthetic):
     path, _, _ = synthetic
-    stack.make("publish land", TOPIC="synthetic_twice", DATA=path)
+    stack.run("publish land", TOPIC="synthetic_twice", DATA=path)
     before = {
         table: stack.table("synthetic_twice", table)
         for table in ("attempts", "questions", "options")
     }
     old = {row["keen_id"]: row["kafka_offset"] for row in before["attempts"]}
-    output = stack.make("publish", TOPIC="synthetic_twice", DATA=path, FORCE=1)
+    output = stack.run("publish", TOPIC="synthetic_twice", DATA=path, FORCE=1)
     assert "700 messages before, 1400 after: 700 sent" in output
-    stack.make("land", TOPIC="synthetic_twice")
+    stack.run("land", TOPIC="synthetic_twice")
     assert before == {table: stack.table("synthetic_twice", table) for table in before}
     ledger = stack.table("synthetic_twice", "messages")
     new = [row for row in ledger if row["kafka_offset"] >= MESSAGES]
     assert len(new) == MESSAGES and {row["status"] for row in new} == {"duplicate"}
     assert all(row["reason"] == f"duplicate_of: 0-{old[row['keen_id']]}" for row in new)
-    assert "DIFFERS" not in stack.make("verify", TOPIC="synthetic_twice", DATA=path)
+    assert "DIFFERS" not in stack.run("verify", TOPIC="synthetic_twice", DATA=path)
 
 
 def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_one(
@@ -54,22 +55,22 @@ def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_o
 ):
     untouched = stack.table("synthetic_a", "messages")
     path = tmp_path / "lines.jsonl"
-    stack.make("data", SYNTHETIC=90, SEED=3, DATA=path)
+    stack.run("data", SYNTHETIC=90, SEED=3, DATA=path)
     lines = path.read_bytes().splitlines(keepends=True)
     lines[40] = lines[40][:200] + b"\n"  # a torn line
     lines[60] = b'{"keen_id": "caf\xe9"}\n'  # not UTF-8
     # jq would round this number
     lines[70] = lines[70].replace(b'"attempt": 1,', b'"attempt": 12345678901234567890123,')
     path.write_bytes(b"".join(lines))
-    output = stack.make("publish", ok=False, TOPIC="synthetic_b", DATA=path, PARTITIONS=3)
+    output = stack.run("publish", ok=False, TOPIC="synthetic_b", DATA=path, PARTITIONS=3)
     assert "0 messages before, 88 after: 88 sent" in output
     assert "record 41: it is not JSON" in output
     assert "record 61: it is not UTF-8: byte 16 is 0xe9" in output and "2 record(s)" in output
     # All that can be sent is there.
-    output = stack.make("publish", TOPIC="synthetic_b", DATA=path)
+    output = stack.run("publish", TOPIC="synthetic_b", DATA=path)
     assert "nothing to publish: all 88 messages" in output
     assert "2 record(s) of it cannot be sent" in output
-    stack.make("land", TOPIC="synthetic_b")
+    stack.run("land", TOPIC="synthetic_b")
     messages = stack.table("synthetic_b", "messages")
     assert sorted(row["value"] for row in messages) == sorted(
         line.rstrip(b"\n") for number, line in enumerate(lines) if number not in (40, 60)
@@ -81,25 +82,25 @@ def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_o
     ]
     assert stack.table("synthetic_a", "messages") == untouched
     # verify names what is in the file but not in the topic.
-    output = stack.make("verify", ok=False, TOPIC="synthetic_b", DATA=path)
+    output = stack.run("verify", ok=False, TOPIC="synthetic_b", DATA=path)
     assert "DIFFERS by -2 (the first: number 41, 61)" in output
 
 
 def test_repeats_of_an_earlier_run_are_found_though_another_program_rewrote_the_tables(stack):
-    stack.make("topic", TOPIC="rewritten", PARTITIONS=1)
+    stack.run("topic", TOPIC="rewritten", PARTITIONS=1)
     stack.kcat("rewritten", good(keen_id="id-0"))
-    stack.make("land", TOPIC="rewritten")
+    stack.run("land", TOPIC="rewritten")
     for table in TABLES:  # delta-rs writes every row into new files
         delta = deltalake.DeltaTable(f"{stack.hdfs}/warehouse/rewritten/{table}")
         assert delta.update(updates={"keen_id": "keen_id"})["num_updated_rows"] > 0
     stack.kcat("rewritten", good(keen_id="id-0"))
     stack.kcat("rewritten", good(keen_id="id-0", exam_name="Other"))
-    stack.make("land", TOPIC="rewritten")
+    stack.run("land", TOPIC="rewritten")
     ledger = by(stack.table("rewritten", "messages"), "kafka_offset")
     reasons = [row["reason"] for row in ledger]
     assert reasons == [None, "duplicate_of: 0-0", "conflicts_with: 0-0"]
     assert len(stack.table("rewritten", "attempts")) == 1
-    assert "DIFFERS" not in stack.make("verify", TOPIC="rewritten", DATA="none")
+    assert "DIFFERS" not in stack.run("verify", TOPIC="rewritten", DATA="none")
 
 
 def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
@@ -107,7 +108,7 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
 
     That holds whichever Spark task reads it.
     """
-    stack.make("topic", TOPIC="order", PARTITIONS=3)
+    stack.run("topic", TOPIC="order", PARTITIONS=3)
     rng, records = random.Random(3), []
     with contextlib.closing(KafkaProducer(bootstrap_servers=stack.kafka, acks="all")) as producer:
         for _ in range(400):
@@ -117,7 +118,7 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
             value = good(keen_id=keen_id, exam_name=name)
             sent = producer.send("order", value=value, partition=partition, timestamp_ms=time_ms)
             records.append((time_ms, partition, sent.get(30).offset, keen_id, name))
-    stack.make("land", TOPIC="order")
+    stack.run("land", TOPIC="order")
     expected, first = {}, {}
     for _, partition, offset, keen_id, name in sorted(records):
         position, its_name = first.setdefault(keen_id, (f"{partition}-{offset}", name))
@@ -143,26 +144,29 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
         )
         parents = [(keen_id, name) for keen_id, (_, name) in first.items()]
         assert children == dict.fromkeys(parents, rows_an_attempt)
-    assert "DIFFERS" not in stack.make("verify", TOPIC="order", DATA="none")
+    assert "DIFFERS" not in stack.run("verify", TOPIC="order", DATA="none")
 
 
 def test_small_files_are_put_together_and_no_row_changes(stack):
     """Twelve files of one attempt each, as twelve small landings leave them, then another one."""
-    stack.make("topic", TOPIC="small", PARTITIONS=1)
+    stack.run("topic", TOPIC="small", PARTITIONS=1)
     stack.kcat("small", *(good(keen_id=f"id-{number}") for number in range(12)))
-    stack.make("land", TOPIC="small")
-    before = {}
-    for table in TABLES:
+    stack.run("land", TOPIC="small")
+    before = {table: stack.table("small", table) for table in TABLES}
+
+    def write_twelve_files(table):
         delta = deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}")
         frame = delta.to_pyarrow_table()
-        before[table] = frame.to_pylist()
         keen_ids = frame["keen_id"].to_pylist()
         for number in range(12):
             its = frame.filter([keen_id == f"id-{number}" for keen_id in keen_ids])
             deltalake.write_deltalake(delta, its, mode="append" if number else "overwrite")
         assert len(delta.file_uris()) == 12
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:  # HDFS lets a writer wait
+        list(pool.map(write_twelve_files, TABLES))
     stack.kcat("small", good(keen_id="id-5"), good(keen_id="id-12"))
-    stack.make("land", TOPIC="small")
+    stack.run("land", TOPIC="small")
     for table in TABLES:
         assert len(deltalake.DeltaTable(f"{stack.hdfs}/warehouse/small/{table}").file_uris()) == 1
         after = stack.table("small", table)
@@ -170,5 +174,5 @@ def test_small_files_are_put_together_and_no_row_changes(stack):
     ledger = by(stack.table("small", "messages"), "kafka_offset")
     assert [row["reason"] for row in ledger] == [None] * 12 + ["duplicate_of: 0-5", None]
     assert len(stack.table("small", "attempts")) == 13
-    assert "nothing new" in stack.make("land", TOPIC="small")
-    assert "DIFFERS" not in stack.make("verify", TOPIC="small", DATA="none")
+    assert "nothing new" in stack.run("land", TOPIC="small")
+    assert "DIFFERS" not in stack.run("verify", TOPIC="small", DATA="none")

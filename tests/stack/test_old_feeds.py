@@ -9,6 +9,8 @@ import pytest
 from messages import good, padded, spoil
 from stacks import ROOT, TABLES, output_of
 
+pytestmark = pytest.mark.thorough
+
 OLDER = "f9aa368"  # the last commit before scripts/pipeline/
 OLD, NEW = "from_before", "from_today"  # the same records: landed by the older code; by today's
 
@@ -72,12 +74,12 @@ def test_a_feed_of_older_code_is_landed_on_reprocessed_backed_up_and_restored(
     stack, older, tmp_path
 ):
     for topic in (OLD, NEW):
-        stack.make("topic", TOPIC=topic)
+        stack.run("topic", TOPIC=topic)
     for number in (0, 1):
         for topic in (OLD, NEW):
             stack.kcat(topic, *group(number))
         assert "landed in" in older.run("land")
-        stack.make("land", TOPIC=NEW)
+        stack.run("land", TOPIC=NEW)
     assert rows(stack, OLD) == rows(stack, NEW)
     assert len(stack.table(OLD, "messages")) == 2 * len(group(0))
     assert len({row["status"] for row in stack.table(OLD, "messages")}) == 3
@@ -85,24 +87,24 @@ def test_a_feed_of_older_code_is_landed_on_reprocessed_backed_up_and_restored(
     older.run("backup", BACKUP=str(by_older))
 
     # Landing goes on after the older code's ledger and checkpoint.
-    assert "nothing new" in stack.make("land", TOPIC=OLD)
+    assert "nothing new" in stack.run("land", TOPIC=OLD)
     for topic in (OLD, NEW):
         stack.kcat(topic, *group(2))
-        stack.make("land", TOPIC=topic)
+        stack.run("land", TOPIC=topic)
     expected = rows(stack, NEW)
     assert rows(stack, OLD) == expected and len(expected["messages"]) == 3 * len(group(0))
-    assert "rebuilt in" in stack.make("reprocess", TOPIC=OLD)
+    assert "rebuilt in" in stack.run("reprocess", TOPIC=OLD)
     assert rows(stack, OLD) == expected
     by_today = tmp_path / "by-today.tar"
-    stack.make("backup", TOPIC=OLD, BACKUP=by_today)
+    stack.run("backup", TOPIC=OLD, BACKUP=by_today)
 
     for backup, landed in ((by_older, "landed in"), (by_today, "nothing new")):
         hdfs_native.Client(stack.hdfs).delete(f"/warehouse/{OLD}", recursive=True)
-        restored = stack.make("restore", TOPIC=OLD, BACKUP=backup)
+        restored = stack.run("restore", TOPIC=OLD, BACKUP=backup)
         assert "is the one that the feed was landed from" in restored
-        assert landed in stack.make("land", TOPIC=OLD)
+        assert landed in stack.run("land", TOPIC=OLD)
         assert rows(stack, OLD) == expected
-        assert "DIFFERS" not in stack.make("verify", TOPIC=OLD, DATA="none")
+        assert "DIFFERS" not in stack.run("verify", TOPIC=OLD, DATA="none")
     # The older code, too, goes on with what today's has written.
     assert "nothing new" in older.run("land")
     assert rows(stack, OLD) == expected

@@ -18,7 +18,7 @@ def test_an_array_arrives_as_it_was_written(stack, tmp_path):
         '{"keen_id": "b", "n": 1e5, "n": "\ufffd"} , 5, {"keen_id": "c'
     )
     (tmp_path / "array.json.truth.json").write_text("{}")
-    output = stack.make("publish", ok=False, TOPIC="synthetic_c", DATA=path)
+    output = stack.run("publish", ok=False, TOPIC="synthetic_c", DATA=path)
     assert "record 4: " in output and "3 sent" in output
     consumed = subprocess.run(
         ["kcat", "-C", "-b", stack.kafka, "-t", "synthetic_c", "-e", "-q", "-f", "%k|%s\n"],
@@ -48,7 +48,7 @@ def test_every_character_arrives_wherever_in_a_long_message_it_stands(stack, tmp
     path = tmp_path / "characters.jsonl"
     path.write_bytes(b"\n".join(records) + b"\n")
     (tmp_path / "characters.jsonl.truth.json").write_text("{}")
-    stack.make("publish", TOPIC="synthetic_characters", DATA=path)
+    stack.run("publish", TOPIC="synthetic_characters", DATA=path)
     consumer = KafkaConsumer(
         "synthetic_characters",
         bootstrap_servers=stack.kafka,
@@ -62,7 +62,7 @@ def test_every_character_arrives_wherever_in_a_long_message_it_stands(stack, tmp
 
 
 def test_invented_data_do_not_enter_a_feed_with_real_data(stack, synthetic):
-    output = stack.make("publish", ok=False, TOPIC="assessments", DATA=synthetic[0])
+    output = stack.run("publish", ok=False, TOPIC="assessments", DATA=synthetic[0])
     assert "is invented data" in output
 
 
@@ -80,7 +80,7 @@ def test_a_typo_in_data_is_no_reason_to_invent_some(stack):
 
 def test_a_file_that_cannot_be_read_is_not_called_sent(stack):
     # Reading its first byte is an I/O error, for root too.
-    output = stack.make("publish", ok=False, TOPIC="unreadable", DATA="/proc/self/mem")
+    output = stack.run("publish", ok=False, TOPIC="unreadable", DATA="/proc/self/mem")
     assert "error: /proc/self/mem cannot be read: Input/output error" in output, output
     assert "nothing was sent" in output, output
 
@@ -98,17 +98,17 @@ def test_a_download_with_another_hash_is_not_taken_unless_told(stack, tmp_path):
 def test_publish_verify_and_validate_name_the_shape_and_send_nothing(stack, tmp_path):
     path = tmp_path / "wrapped.json"
     path.write_text(json.dumps({"count": 5, "attempts": VALUES}))
-    for target in ("validate", "publish", "publish FORCE=1"):
-        output = stack.make(target, ok=False, TOPIC="other_shape", DATA=path)
+    for target, force in (("validate", ""), ("publish", ""), ("publish", 1)):
+        output = stack.run(target, ok=False, TOPIC="other_shape", DATA=path, FORCE=force)
         assert "cannot be sent as it is: the messages lie inside" in output
         assert "jq -c '.attempts[]'" in output
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
     for target in ("validate", "publish"):
-        output = stack.make(target, ok=False, TOPIC="other_shape", DATA=empty)
+        output = stack.run(target, ok=False, TOPIC="other_shape", DATA=empty)
         assert "it holds no record" in output
     for content in ('{"message": "Not Found"}', "[1, 2, 3]", "null"):
         path.write_text(content)
-        output = stack.make("publish", ok=False, TOPIC="other_shape", DATA=path)
+        output = stack.run("publish", ok=False, TOPIC="other_shape", DATA=path)
         assert "none has a keen_id" in output
-    assert re.search(r"other_shape +0 +0 +0 +0", stack.make("status"))
+    assert re.search(r"other_shape +0 +0 +0 +0", stack.run("status"))

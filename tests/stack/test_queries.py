@@ -5,7 +5,7 @@ import re
 import pytest
 
 from messages import FIVE
-from stacks import TABLES, output_of, type_into
+from stacks import TABLES, type_into
 
 
 def test_list_and_consume_show_what_is_there(stack, synthetic):
@@ -16,13 +16,18 @@ def test_list_and_consume_show_what_is_there(stack, synthetic):
     assert '"keen_timestamp"' in output
 
 
-def test_sql_and_pyspark_open_with_the_tables(stack, synthetic):
+def test_pyspark_opens_with_the_tables(stack, synthetic):
     attempts = len(stack.table("synthetic_a", "attempts"))
-    for target, prompt, line in (
-        ("sql", "spark-sql .*> ", "SELECT concat('rows: ', count(*)) FROM synthetic_a.attempts;"),
-        ("pyspark", ">>> ", "print('rows:', spark.table('synthetic_a.attempts').count())"),
-    ):
-        type_into(stack.command(target, TOPIC="synthetic_a"), prompt, line, f"rows: {attempts}")
+    line = "print('rows:', spark.table('synthetic_a.attempts').count())"
+    type_into(stack.command("pyspark", TOPIC="synthetic_a"), ">>> ", line, f"rows: {attempts}")
+
+
+@pytest.mark.thorough
+def test_sql_opens_with_the_tables(stack, synthetic):
+    attempts = len(stack.table("synthetic_a", "attempts"))
+    line = "SELECT concat('rows: ', count(*)) FROM synthetic_a.attempts;"
+    command = stack.command("sql", TOPIC="synthetic_a")
+    type_into(command, "spark-sql .*> ", line, f"rows: {attempts}")
 
 
 TEXTS = {
@@ -55,19 +60,12 @@ WRONG = {
 
 @pytest.fixture(scope="module", name="ask")
 def answers_about_a_feed_of_five(stack):
-    stack.make("topic", TOPIC="own_sql")
+    stack.run("topic", TOPIC="own_sql")
     stack.kcat("own_sql", *FIVE)
-    stack.make("land", TOPIC="own_sql")
+    stack.run("land", TOPIC="own_sql")
 
     def ask(*paths, ok=True):
-        return output_of(
-            ["scripts/env.sh", "python", "scripts/query.py", *paths],
-            ok=ok,
-            RUN_DIR=stack.run_dir,
-            KAFKA=stack.kafka,
-            HDFS=stack.hdfs,
-            TOPIC="own_sql",
-        )
+        return stack.run("query", ok=ok, arguments=paths, TOPIC="own_sql")
 
     return ask
 
@@ -90,6 +88,7 @@ def test_a_question_that_cannot_be_answered_hides_no_other(stack, ask, tmp_path)
     assert len(stack.table("own_sql", "attempts")) == 5
 
 
+@pytest.mark.thorough
 def test_a_table_that_needs_a_newer_reader_is_read_as_before(stack, ask, tmp_path):
     question = tmp_path / "questions.sql"
     question.write_text("SELECT 'rows:', count(*), max(question_id) FROM questions")

@@ -63,8 +63,7 @@ def flattened(messages):
 
 
 def test_the_real_file_lands_right_in_every_row(stack, real_file):
-    for target in ("publish", "land"):
-        stack.make(target, DATA=real_file.resolve())
+    stack.make("publish land", DATA=real_file.resolve())
     records = json.loads(real_file.read_text())
     attempts, questions, options, statuses = flattened(records)
     assert (len(records), len(attempts), len(questions), len(options)) == (3280, 3242, 14555, 55112)
@@ -79,7 +78,7 @@ def test_the_real_file_lands_right_in_every_row(stack, real_file):
     assert [json.loads(r["value"]) for r in ledger] == records
     assert [r["key"].decode() for r in ledger] == [m["keen_id"] for m in records]
     assert len({r["content_hash"] for r in ledger}) == 3242
-    assert "DIFFERS" not in stack.make("verify", DATA=real_file.resolve())
+    assert "DIFFERS" not in stack.run("verify", DATA=real_file.resolve())
 
 
 def form(path):
@@ -117,7 +116,7 @@ def form(path):
 
 def test_the_synthetic_data_have_the_form_and_the_shares_of_the_real(stack, real_file, tmp_path):
     made = tmp_path / "like-the-real.json"
-    stack.make("data", SYNTHETIC=3280, SEED=11, DATA=made)
+    stack.run("data", SYNTHETIC=3280, SEED=11, DATA=made)
     (real, real_keys, real_share), (text, keys, share) = form(real_file), form(made)
     assert keys == real_keys
     assert text[:20] == real[:20] and text[-3:] == real[-3:] and text.count(b"\n") == 1

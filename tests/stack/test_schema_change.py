@@ -86,10 +86,10 @@ def test_a_new_field_is_one_line_and_older_and_newer_scripts_do_not_harm_each_ot
 
     A reprocess of the newer scripts is killed between two tables.
     """
-    stack.make("topic", TOPIC="grows", PARTITIONS=1)
+    stack.run("topic", TOPIC="grows", PARTITIONS=1)
     early = with_hint(good(keen_id="before its time", device="phone"))
     stack.kcat("grows", good(keen_id="old"), early)
-    stack.make("land", TOPIC="grows")
+    stack.run("land", TOPIC="grows")
     stack.kcat(
         "grows",
         with_hint(good(keen_id="new", device="tablet")),
@@ -122,7 +122,7 @@ def test_a_new_field_is_one_line_and_older_and_newer_scripts_do_not_harm_each_ot
         assert re.search(
             "error: table (options|attempts) of feed grows has a column that these scripts "
             "do not know: (hint|device)",
-            stack.make(target, ok=False, TOPIC="grows"),
+            stack.run(target, ok=False, TOPIC="grows"),
         )
     assert before == {table: stack.table("grows", table) for table in before}
     # The newer ones fill the columns from the ledger, and recover when killed between two tables.

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import psutil
+import pytest
 
 from messages import good
 from stacks import ROOT, Stack, clean_environment, wait_until
@@ -35,6 +36,7 @@ def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
         stack.make("status")
 
 
+@pytest.mark.thorough
 def test_a_server_whose_pid_cannot_be_noted_is_not_left_running(stack):
     os.kill(stack.service_pids()["kafka"], signal.SIGKILL)
     in_the_way = ROOT / stack.run_dir / "pids" / "kafka"  # fails the write, as a full disk does
@@ -59,9 +61,10 @@ def listens(address):
         return attempt.connect_ex((host, int(port))) == 0
 
 
+@pytest.mark.thorough
 def test_a_landing_beside_a_make_up_that_is_not_done_waits_for_it(stack):
     """The NameNode listens again, but no DataNode has registered: nothing can be written yet."""
-    stack.make("topic", TOPIC="beside_up")
+    stack.run("topic", TOPIC="beside_up")
     stack.kcat("beside_up", good())
     pids = stack.service_pids()
     run = {

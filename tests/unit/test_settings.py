@@ -1,7 +1,10 @@
 """The knobs: typed, checked, and repeated in messages as one types them; the feed and its paths."""
 
+import re
+
 import pytest
 
+from hostile import HOSTILE
 from pipeline import settings
 from pipeline.errors import UsageError
 from pipeline.settings import ROOT
@@ -92,11 +95,14 @@ def test_two_accounts_of_a_cluster_have_two_folders_of_settings(tmp_path):
         ("HDFS", "hdfs://127.0.0.1:65530"),
         ("PARTITIONS", "0"),
         ("WAREHOUSE", "/a/../b"),
+        ("WAREHOUSE", "relative"),
         ("STACK", "cloud"),
         ("CLUSTER", "1"),
         ("CLIENT_CONF", "/no/such/folder"),
         ("CLIENT_CONF", "/tmp"),
         ("RUN_DIR", ".run,x"),
+        ("RUN_DIR", "a b"),
+        ("RUN_DIR", "a;b"),
         ("DATA", "~/x"),
         ("FORCE", "yes"),
         ("SEED", "٣"),
@@ -108,3 +114,47 @@ def test_a_value_that_does_not_fit_is_named_safely(knob, value):
     failure = caught.value
     assert failure.exit_code == 2 and (knob in failure.what or "port" in failure.what)
     assert failure.what.isprintable() and failure.then
+
+
+# --- hostile values -------------------------------------------------------------------------------
+
+ANY_CHARACTERS = ["DATA", "DATA_URL", "BACKUP", "OUT"]  # but control characters
+FOLDERS = ["CLIENT_CONF", "RUN_DIR"]  # ../x is one
+# pipeline/customer.py checks NAME.
+CHECKED = [knob for knob in settings.declared() if knob not in [*ANY_CHARACTERS, "NAME"]]
+
+
+def refusal(environ):
+    """Returns the UsageError of these settings; None when they are accepted."""
+    try:
+        settings.read(environ)
+    except UsageError as error:
+        return error
+
+
+@pytest.mark.parametrize("knob", CHECKED)
+@pytest.mark.parametrize(
+    "origin, words",
+    [("environment", "the environment"), ("command_line", "the make command line")],
+)
+def test_a_hostile_value_of_a_knob_is_named(knob, origin, words):
+    values = [value for value in HOSTILE if not (knob in FOLDERS and value == "../x")]
+    assert len(values) >= 18
+    for value in values:
+        failure = refusal({"KNOB_ORIGINS": f"{knob}={origin}", knob: value})
+        assert failure and failure.exit_code == 2, value
+        assert failure.what.startswith(f"{knob} is ") and f"from {words}," in failure.why, value
+        assert f"{failure.what}{failure.why}{failure.then}".isprintable(), value
+
+
+@pytest.mark.parametrize("knob", ANY_CHARACTERS)
+@pytest.mark.parametrize("value", ["a\ntouch owned", "a\x1b[31m"])
+def test_a_control_character_in_a_path_or_an_address_is_refused(knob, value):
+    failure = refusal({knob: value})
+    assert failure and failure.what.startswith(f"{knob} is ") and failure.what.isprintable()
+
+
+def test_make_protects_every_knob():
+    """The Makefile keeps the text and the origin of those in KNOBS, whatever their value."""
+    (knobs,) = re.findall(r"^KNOBS := (.*)", settings.makefile(), re.MULTILINE)
+    assert sorted(knobs.split()) == sorted(settings.declared())

@@ -6,7 +6,6 @@ As a module it prints the number of records of the topic TOPIC:
 
 import collections
 import contextlib
-import functools
 import itertools
 import threading
 import time
@@ -29,6 +28,7 @@ ANSWER_LIMIT_MS = 5000
 METADATA_S = 10  # make follow finds new partitions within this time
 
 Answer = TypeVar("Answer")
+_own = threading.local()  # of each thread
 
 
 def admin(settings: Settings, timeout_s: float = 30) -> KafkaAdminClient:
@@ -42,23 +42,22 @@ def admin(settings: Settings, timeout_s: float = 30) -> KafkaAdminClient:
 
 
 def _consumer(settings: Settings) -> KafkaConsumer:
-    """This thread's consumer: KafkaConsumer is not thread-safe."""
-    return _consumer_of(settings, threading.get_ident())
-
-
-@functools.cache
-def _consumer_of(settings: Settings, thread: int) -> KafkaConsumer:
-    # The broker checked each record's CRC already; a check in Python would take most of the time.
-    return KafkaConsumer(
-        bootstrap_servers=settings.kafka,
-        enable_auto_commit=False,
-        metadata_max_age_ms=METADATA_S * 1000,
-        check_crcs=False,
-        isolation_level="read_committed",
-        fetch_max_bytes=32 * 2**20,
-        max_partition_fetch_bytes=8 * 2**20,
-        **security.for_python(settings),
-    )
+    """This thread's consumer, for all topics: KafkaConsumer is not thread-safe."""
+    where = settings.kafka, settings.client_properties
+    if getattr(_own, "where", None) != where:
+        # The broker checked each record's CRC already; in Python that would take most of the time.
+        _own.consumer = KafkaConsumer(
+            bootstrap_servers=settings.kafka,
+            enable_auto_commit=False,
+            metadata_max_age_ms=METADATA_S * 1000,
+            check_crcs=False,
+            isolation_level="read_committed",
+            fetch_max_bytes=32 * 2**20,
+            max_partition_fetch_bytes=8 * 2**20,
+            **security.for_python(settings),
+        )
+        _own.where = where
+    return _own.consumer
 
 
 def retry(ask: Callable[[], Answer]) -> Answer:

@@ -150,15 +150,14 @@ def session_for_landing(settings: Settings, name: str, messages: int = 0) -> Spa
     """
     spark = session.get(settings, name, messages)
     with _preparing:
-        _prepare_workers(spark, settings)
+        _prepare_workers(spark, settings.in_run_dir("tmp", str(os.getpid()), "pipeline.zip"))
     return spark
 
 
 @functools.cache  # several landings, and make all, share a session
-def _prepare_workers(spark: SparkSession, settings: Settings) -> None:
-    """Sends Spark's workers this package, and starts the first worker in the background."""
+def _prepare_workers(spark: SparkSession, archive: pathlib.Path) -> None:
+    """Sends Spark's workers this package, as `archive`; starts the first one in the background."""
     package = pathlib.Path(pipeline.__file__).parent
-    archive = settings.in_run_dir("tmp", str(os.getpid()), "pipeline.zip")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w") as written:
         for path in package.rglob("*.py"):
