@@ -227,9 +227,11 @@ def new_lanes(stack, tmp_path):
 @pytest.mark.timeout(900)
 def test_a_landing_killed_at_each_step_of_a_batch_lands_each_message_once(stack, tmp_path):
     feed = synthetic_feed(stack, tmp_path, "steps")
-    kills = Kills([feed], tmp_path)
+    kills, reader = Kills([feed], tmp_path), Reader(stack, feed.topic)
     for step in ("planned", "options begun", *TABLES, "checkpoint"):
         kills.kill(feed, (step, "driver"))
+        reader.read(feed.topic)
+    assert reader.reads[feed.topic] and not reader.broken
     stack.run("land", TOPIC=feed.topic)
     feed.check()
 

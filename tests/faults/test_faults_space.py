@@ -74,7 +74,8 @@ class Disk:
 
 def land_while_it_fills(feed, disk):
     """Fills the disk while a landing writes its files; returns what the failed landing said."""
-    for _ in range(TRIES):  # a landing may have written everything before the disk was full
+    ledger = "messages/_delta_log"
+    for _ in range(TRIES):  # a landing may have committed everything before the disk was full
         feed.publish(20)
         landing = Landing(feed)
         if not landing.wait_for("options begun"):
@@ -82,7 +83,7 @@ def land_while_it_fills(feed, disk):
             continue
         disk.fill()
         said = landing.wait()
-        if landing.process.returncode != 0:
+        if landing.process.returncode != 0 and landing.listing(ledger) == landing.before[ledger]:
             return said
         disk.empty()
         feed.stack.make("up")
