@@ -1,6 +1,7 @@
 """Starts a real stack of the tests' own: its run folder, its ports and the Make targets on it."""
 
 import contextlib
+import copy
 import functools
 import importlib
 import itertools
@@ -272,7 +273,7 @@ class LocalStack(Stack):
 
 
 def from_a_copy(stack, root):
-    """The same stack, used from a copy of the project in the new folder `root`."""
+    """The same stack, whose `make` runs in a copy of the project in the new folder `root`."""
     # The files as they are here, those that no commit has yet included.
     list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     found = subprocess.run(list_files, cwd=ROOT, capture_output=True, check=True, text=True).stdout
@@ -280,8 +281,7 @@ def from_a_copy(stack, root):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, root / path)
     (root / ".venv").symlink_to(ROOT / ".venv")
-    copied = Stack.__new__(Stack)
-    vars(copied).update(vars(stack))
+    copied = copy.copy(stack)
     copied.root, copied.run_dir = root, ROOT / stack.run_dir
     return copied
 
