@@ -4,13 +4,16 @@ Each test is named after a defect that the real data have, or that a publisher m
 """
 
 import datetime
+import json
+import random
 
 import pytest
 
 from judging import UTC, judge
 from messages import CASES, GOOD, good, spoil
-from pipeline.message import decoder, validator
+from pipeline.message import batch_decoder, decoder, validator
 from pipeline.message.declaration import TABLES
+from pipeline.publishing.synthetic import deliveries
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -23,17 +26,128 @@ def test_the_validator(name):
         assert reason is not None and reason.startswith(expected), reason
 
 
-def test_the_form_of_the_real_file_is_decoded_quickly():
-    for name in (
-        "as-it-comes",
-        "no-counts-and-no-results",
-        "certification-null",
-        "no-certification",
-        "certification-true",
-        "indented",
-        "a-click-null",
-    ):
-        assert decoder.plain(CASES[name][0]), name
+REAL_FORM = [
+    "as-it-comes",
+    "no-counts-and-no-results",
+    "certification-null",
+    "no-certification",
+    "certification-true",
+    "indented",
+    "a-click-null",
+]
+
+
+@pytest.mark.parametrize("name", REAL_FORM)
+def test_the_form_of_the_real_file_is_decoded_quickly(name):
+    value = CASES[name][0]
+    assert decoder.plain(value)
+    assert batch_decoder.decode([value])[0] == [0]
+
+
+def test_the_messages_of_a_batch_are_decoded_together_whatever_is_among_them():
+    attempts = [attempt.message for attempt, _ in deliveries(random.Random(2), 1000)]
+    values = [json.dumps(message, ensure_ascii=False).encode() for message in attempts]
+    usual = [place for place, value in enumerate(values) if b"\\" not in value]
+    assert batch_decoder.decode(values)[0] == usual and len(usual) > 900
+    others = [spoil("browser", "x"), b"{", spoil("exam_name", ...), None, b"", good()[:-1]]
+    spoilt = values[:500] + others + values[500:]
+    found = batch_decoder.examine(spoilt)
+    assert [row >= 0 for row in found.rows] == [True] * 501 + [False] * 5 + [True] * 500
+    assert len(batch_decoder.decode(spoilt)[0]) > 700
+
+
+def nested(brackets, levels):
+    return (brackets[0] * levels + brackets[1] * levels).encode()
+
+
+def within(text):
+    """Returns the good message with a text of JSON in the places of different types."""
+    return [
+        good(**{name: "HERE"}).replace(b'"HERE"', text)
+        for name in ("exam_name", "sequences", "browser", "keen_timestamp")
+    ] + [
+        spoil(path, "HERE").replace(b'"HERE"', text)
+        for path in (
+            "sequences.questions",
+            "sequences.questions.0",
+            "sequences.questions.0.options",
+            "sequences.questions.0.options.0",
+            "sequences.questions.0.options.0.checked",
+            "sequences.questions.0.options.0.submitted",
+            "sequences.questions.0.user_correct",
+            "sequences.attempt",
+            "sequences.counts",
+            "sequences.counts.total",
+        )
+    ]
+
+
+SECOND = good().index(b"{", 1)  # the place of the second brace
+HOSTILE = {
+    "levels": [
+        *(nested(brackets, 100_000) for brackets in ("[]", ['{"a":', "}"], ['{"options":[', "]}"])),
+        *within(nested("[]", 100_000)),
+        *within(nested(['{"options":[', "]}"], 2_000)),
+    ],
+    "numbers": [
+        value
+        for text in (b"7" * 5000, b"1." + b"0" * 5000, b"1e999999999", b"NaN", b"-Infinity", b"01")
+        for value in within(text)
+    ],
+    "literals": [
+        value
+        for text in (b"true", b'"true"', b"1", b'"1"', b"1.0", b"-0", b"null", b"[]", b"{}", b"{},")
+        for value in within(text)
+    ],
+    "characters": [
+        value
+        for text in (
+            b"\0",
+            b"\n",
+            b"\x7f",
+            b"\xff",
+            b"\xed\xa0\x80",
+            b"\xc0\xaf",
+            b"\\ud800",
+            b"\\u0000",
+        )
+        for value in (good() + text, text + good(), *within(b'"' + text + b'"'), *within(text))
+    ],
+    # Where there are counts, they would disagree.
+    "questions without counts": [
+        good(sequences={"questions": questions, "attempt": 1, "id": "x"})
+        for questions in ([], [{"id": "q", "options": [], "user_result": "perfect"}])
+    ],
+    "a byte order mark": [b"\xef\xbb\xbf" + good()],
+    "a key twice": [
+        good().replace(f'"{key}"'.encode(), f'"{key}": {value}, "{key}"'.encode(), 1)
+        for key in ("keen_id", "sequences", "checked", "total", "certification", "at")
+        for value in ("null", '"x"', "true", "1")
+    ],
+    "8 megabytes": [good(exam_name="x" * 2**23), good(browser="x" * 2**23), b"{" + b" " * 2**23],
+    # Each would make as many rows as there are values, but not a row a value.
+    "two messages in a value": [good() + good(keen_id="b"), b" "],
+    "a message in two values": [good()[:SECOND], good()[SECOND:], good() + good()],
+    "a text over two values": [b'{"keen_id": "}', b'{"}', good() + good()],
+    "an end of the input": [good() + b"\0" + good(), good() + b"\0}"],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_values_in_a_batch_are_judged_as_alone(kind, monkeypatch):
+    monkeypatch.setattr(batch_decoder, "FEW", 0)
+    values = [good(keen_id="first"), *HOSTILE[kind], good(keen_id="last")]
+    alone = [decoder.examine(value) for value in values]
+    for small in (1, batch_decoder.SMALL):
+        monkeypatch.setattr(batch_decoder, "SMALL", small)
+        found = batch_decoder.examine(values)
+        assert found.reasons == [each.reason for each in alone]
+        assert found.keen_ids == [each.keen_id for each in alone]
+        assert found.hashes == [each.content_hash for each in alone]
+        ids = found.messages.field("keen_id").to_pylist()
+        assert all(
+            ids[row] == alone[place].keen_id for place, row in enumerate(found.rows) if row >= 0
+        )
 
 
 def test_an_attempt_with_a_seventh_decimal_and_the_text_false():

@@ -3,9 +3,11 @@
 import re
 
 import msgspec
+import pyarrow as pa
 import pytest
 
 from pipeline.message import kinds
+from pipeline.message.batch_decoder import matches
 from pipeline.message.kinds import EPOCH, NUMBER_TEXT, TIME, utc
 
 KINDS = {name: kind for name, kind in vars(kinds).items() if isinstance(kind, kinds.Kind)}
@@ -60,6 +62,18 @@ def test_what_the_fast_decoder_takes_is_valid_and_the_schema_allows_what_is_vali
         if kind.read(text) is not None:
             assert pattern.search(text) and text in kind.schema.get("enum", [text])
     assert taken >= 2 or kind.json is not str
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.usual])
+def test_both_fast_decoders_take_the_same_texts(name):
+    """One searches with Python, the other with RE2."""
+    kind = KINDS[name]
+    texts = [*TEXTS, *(text + "\n" for text in TEXTS), *(f"\n{text}" for text in TEXTS)]
+    for text, taken in zip(texts, matches(pa.array(texts), kind).to_pylist(), strict=True):
+        try:
+            assert msgspec.convert(text, kind.plain) == text and taken
+        except msgspec.ValidationError:
+            assert not taken
 
 
 @pytest.mark.parametrize("kind", [TIME, EPOCH, NUMBER_TEXT])

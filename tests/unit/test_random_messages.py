@@ -1,4 +1,4 @@
-"""Random messages: the fast decoder and the validator agree, and examine() judges any bytes.
+"""Random messages: both fast decoders and the validator agree, and examine() judges any bytes.
 
 Each message is a valid one, or one of the corpus, with one to three random edits of its JSON tokens
 or its bytes. `pytest tests/unit/test_random_messages.py --examples 100000` makes more of them.
@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, configuration, given, note, seed, settings
 from hypothesis import strategies as st
 
 from messages import CASES, GOOD
-from pipeline.message import columns, decoder, validator
+from pipeline.message import batch_decoder, columns, decoder, validator
 from pipeline.publishing.synthetic import deliveries
 from stacks import ROOT
 
@@ -326,7 +326,7 @@ def check(value):
         exact = decoder.examine(value)
     assert found[1:] == exact[1:], value
     word, _, detail = (found.reason or "").partition(": ")
-    assert (found.message is None) == (exact.message is None) == bool(word), value
+    assert (found.text is None) == (exact.text is None) == bool(word), value
     assert not word or (word in WORDS and detail), value
     if plain:
         reason, keen_id, content = validator.examine(value)
@@ -341,38 +341,63 @@ def check(value):
     return found, exact, plain is not None
 
 
-def rows(examined):
-    numbers = numpy.arange(len(examined))
+def rows(messages, hashes):
+    numbers = numpy.arange(len(messages))
+    return columns.tables(messages, numbers, numbers, hashes).tables
+
+
+def rows_of(examined):
+    messages = [json.loads(each.text) for each in examined]
     hashes = [each.content_hash for each in examined]
-    return columns.tables([each.message for each in examined], numbers, numbers, hashes).tables
+    return rows(pa.array(messages, columns.MESSAGES), hashes)
 
 
-def same_rows(checked):
-    """Says whether the rows are equal; not when Arrow cannot make them."""
-    try:
-        return rows([found for _, found, _ in checked]) == rows([exact for *_, exact in checked])
-    except pa.ArrowException:
-        return False
+def difference(checked):
+    """Returns what differs between the batch and its messages one by one; None if nothing does.
 
-
-def check_rows(checked):
-    """Asserts that the decoder and the validator lead to the same rows in all tables.
-
-    checked: (value, found, exact) of each message. One call for all: a call takes milliseconds.
+    checked: (value, found, exact) of each message.
     """
-    accepted = [each for each in checked if each[1].message is not None]
-    if not same_rows(accepted):
-        different = (each[0] for each in accepted if not same_rows([each]))
-        pytest.fail(f"the rows differ: {next(different)!r}")
+    values, of_each, exact = zip(*checked, strict=True)
+    found = batch_decoder.examine(values)
+    verdicts = [*zip(found.keen_ids, found.hashes, found.reasons, strict=True)]
+    if verdicts != [each[1:] for each in exact]:
+        return "verdicts"
+    valid = [place for place, each in enumerate(exact) if not each.reason]
+    if [row >= 0 for row in found.rows] != [not each.reason for each in exact]:
+        return "valid messages"
+    messages = found.messages.take(pa.array(found.rows[valid]))
+    messages.validate(full=True)
+    hashes = [found.hashes[place] for place in valid]
+    try:
+        expected = rows_of([exact[place] for place in valid])
+        same = rows(messages, hashes) == expected == rows_of([of_each[place] for place in valid])
+        return None if same else "rows"
+    except pa.ArrowException as error:
+        return str(error)
 
 
-def test_both_decoders_agree_on_the_corpus():
+def check_batch(checked):
+    """Asserts that a batch of messages leads to the same verdicts and rows as the messages alone.
+
+    One call for all messages, because it takes milliseconds. Returns how many the batch decoder
+    decoded together.
+    """
+    if difference(checked):
+        found = ((difference([each]), each[0]) for each in checked)
+        pytest.fail(str(next((each for each in found if each[0]), "only together")))
+    # Now the same without the bounds that make it quick: all that can be decoded together is.
+    with mock.patch.multiple(batch_decoder, FEW=0, SMALL=1, AGAIN=len(checked)):
+        assert not difference(checked)
+        return len(batch_decoder.decode([value for value, *_ in checked])[0])
+
+
+def test_all_decoders_agree_on_the_corpus():
     values = [value for value, _ in CASES.values() if value is not None]
-    check_rows([(value, *check(value)[:2]) for value in values])
+    assert check_batch([(value, *check(value)[:2]) for value in values]) > 10
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_both_decoders_agree_on_random_messages(part, pytestconfig, tmp_path):
+def test_all_decoders_agree_on_random_messages(part, pytestconfig, tmp_path):
     configuration.set_hypothesis_home_dir(tmp_path)  # otherwise it is in the current directory
     decoder.examine(b"{}")  # raises the recursion limit: Hypothesis warns if an example does
     checked, kinds = [], Counter()
@@ -392,7 +417,8 @@ def test_both_decoders_agree_on_random_messages(part, pytestconfig, tmp_path):
         kinds["plain" if is_plain else "rejected" if found.reason else "accepted"] += 1
 
     check_one()
-    check_rows(checked)
+    together = check_batch(checked)
     # With smaller shares, the edits would test too little.
     least = {"plain": 0.1, "accepted": 0.02, "rejected": 0.2}
     assert all(kinds[kind] > share * kinds.total() for kind, share in least.items()), kinds
+    assert together > 0.1 * len(checked)

@@ -11,7 +11,7 @@ import numpy
 import numpy.typing
 import pyarrow as pa
 
-from pipeline.message import columns, decoder
+from pipeline.message import batch_decoder, columns
 from pipeline.message.declaration import TABLES
 from pipeline.tables import hdfs
 from pipeline.tables.parquet import TableFile, WrittenFile
@@ -43,7 +43,7 @@ JUDGED = pa.schema(
         ("options", pa.int32()),
     ]
 )
-FOUND = ("keen_id", "content_hash", "valid", "status", "reason", "written")
+FOUND = ("keen_id", "content_hash", "status", "reason")  # columns of the ledger beside the record's
 
 
 class Part(NamedTuple):
@@ -109,23 +109,20 @@ def write_records(
         at = numpy.searchsorted(ranked, offsets).clip(max=len(ranked) - 1)
         has_one = (partitions == partition) & (ranked[at] == offsets)
         rank[has_one] = their_ranks[at[has_one]]
-    found: list[tuple[Any, ...]] = []  # FOUND of each record
-    messages, places, hashes = [], [], []
-    for place, value in enumerate(records["value"]):
-        message, keen_id, content_hash, reason = decoder.examine(value.as_py())
-        status = "rejected"
-        if reason is None:
+    found = batch_decoder.examine(records["value"].to_pylist())
+    statuses, reasons = ["rejected"] * len(records), list(found.reasons)
+    orders = zip(*(column.tolist() for column in (rank, times, partitions, offsets)), strict=True)
+    for place, order in enumerate(orders):
+        if found.reasons[place] is None:
+            keen_id, content_hash = found.keen_ids[place], found.hashes[place]
             assert keen_id is not None and content_hash is not None
-            order = tuple(int(column[place]) for column in (rank, times, partitions, offsets))
-            status, reason = repeats.judge(keen_id, content_hash, order)
-            if status == "accepted":
-                messages.append(message)
-                places.append(place)
-                hashes.append(content_hash)
-        is_valid, is_written = message is not None, status == "accepted"
-        found.append((keen_id, content_hash, is_valid, status, reason, is_written))
+            statuses[place], reasons[place] = repeats.judge(keen_id, content_hash, order)
+    written = numpy.array([status == "accepted" for status in statuses])
     questions, options = numpy.zeros((2, len(records)), dtype=numpy.int64)
-    if messages:
+    places = numpy.flatnonzero(written)
+    if len(places):
+        messages = found.messages.take(pa.array(found.rows[places]))
+        hashes = [found.hashes[place] for place in places]
         rows = columns.tables(messages, partitions[places], offsets[places], hashes)
         questions[places], options[places] = rows.questions, rows.options
         for table, frame in rows.tables.items():
@@ -136,7 +133,12 @@ def write_records(
             "kafka_offset": offsets,
             "kafka_timestamp": times,
             "rank": rank,
-            **{name: [row[at] for row in found] for at, name in enumerate(FOUND)},
+            "keen_id": found.keen_ids,
+            "content_hash": found.hashes,
+            "valid": [reason is None for reason in found.reasons],
+            "status": statuses,
+            "reason": reasons,
+            "written": written,
             "questions": questions,
             "options": options,
         }

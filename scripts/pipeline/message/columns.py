@@ -1,13 +1,13 @@
-"""From decoded messages to the columns of the tables, as Arrow. Imported by Spark's workers."""
+"""From a batch of decoded messages to the columns of the tables. Imported by Spark's workers."""
 
-from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.message.declaration import TABLES, Column
+from pipeline.message.declaration import MESSAGE, TABLES, Array, Column, Object
+from pipeline.message.kinds import Kind
 
 ARROW = {  # Delta's name of a type -> Arrow's type
     "string": pa.string(),
@@ -25,6 +25,17 @@ EXAM = "keen_id", "base_exam_id", "exam_name"  # columns that questions and opti
 Numbers = numpy.ndarray
 
 
+def _type(declared: Object | Array | Kind) -> pa.DataType:
+    if isinstance(declared, Object):
+        return pa.struct([(each.name, _type(each.kind)) for each in declared.fields_as_spelled])
+    if isinstance(declared, Array):
+        return pa.list_(_type(declared.element))
+    return ARROW[declared.decoded]
+
+
+MESSAGES = _type(MESSAGE)  # the type of an array of messages
+
+
 class Rows(NamedTuple):
     tables: dict[str, pa.Table]  # in the messages' order
     questions: Numbers  # how many of them each message has
@@ -32,13 +43,14 @@ class Rows(NamedTuple):
 
 
 def tables(
-    messages: Sequence[Any], partitions: Numbers, offsets: Numbers, hashes: Sequence[str | None]
+    messages: pa.StructArray, partitions: Numbers, offsets: Numbers, hashes: list[str | None]
 ) -> Rows:
-    """The rows of valid messages (structs), given with their positions and content hashes."""
-    questions = [question for message in messages for question in message.sequences.questions]
-    options = [option for question in questions for option in question.options]
-    question_count = _lengths("sequences.questions", messages)
-    option_count = _lengths("options", questions)
+    """The rows of valid messages (type MESSAGES), given with their positions and content hashes."""
+    in_messages = inner(messages, "sequences.questions")
+    questions = in_messages.flatten()
+    in_questions = inner(questions, "options")
+    options = in_questions.flatten()
+    question_count, option_count = lengths(in_messages), lengths(in_questions)
     question_ends = numpy.concatenate([[0], numpy.cumsum(question_count)])
     option_ends = numpy.concatenate([[0], numpy.cumsum(option_count)])
     options_per_message = numpy.diff(option_ends[question_ends])
@@ -69,28 +81,30 @@ def tables(
     return Rows(of_tables, question_count, options_per_message)
 
 
-def _table(name: str, elements: Sequence[Any], made: dict[str, pa.Array]) -> pa.Table:
+def _table(name: str, elements: pa.StructArray, made: dict[str, pa.Array]) -> pa.Table:
     """elements: a struct per row. made: the columns that the pipeline fills itself."""
     others = {each.name: _column(each, elements) for each in TABLES[name] if each.name not in made}
     return pa.table(made | others).select(SCHEMAS[name].names)
 
 
-def _column(column: Column, elements: Sequence[Any]) -> pa.Array:
+def _column(column: Column, elements: pa.StructArray) -> pa.Array:
     assert column.kind, column
-    try:
-        values = list(map(attrgetter(column.path), elements))
-    except AttributeError:  # an optional object on the way is absent
-        values = list(elements)
-        for name in column.path.split("."):
-            values = [None if value is None else getattr(value, name) for value in values]
+    array = inner(elements, column.path)
     if convert := column.kind.convert:
-        values = [None if value is None else convert(value) for value in values]
-    array = pa.array(values, ARROW[column.kind.cast_from or column.type]).cast(ARROW[column.type])
+        distinct = array.dictionary_encode()
+        values = map(convert, distinct.dictionary.to_pylist())
+        array = pa.array(values, ARROW[column.type]).take(distinct.indices)
+    array = array.cast(ARROW[column.type])
     return array if column.absent is None else array.fill_null(column.absent)
 
 
-def _lengths(name: str, elements: Sequence[Any]) -> Numbers:
-    return numpy.fromiter(map(len, map(attrgetter(name), elements)), numpy.int64, len(elements))
+def inner(elements: pa.StructArray, path: str) -> pa.Array:
+    """The values at a path, such as "sequences.counts"; null where an object on the way is null."""
+    return pc.struct_field(elements, path.split("."))
+
+
+def lengths(lists: pa.ListArray) -> Numbers:
+    return numpy.asarray(pc.list_value_length(lists).fill_null(0))
 
 
 def _positions(of_each: Numbers) -> pa.Array:

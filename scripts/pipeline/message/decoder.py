@@ -1,7 +1,7 @@
-"""Decodes and validates each message once. Imported by Spark's workers.
+"""Decodes and validates one message. Imported by Spark's workers.
 
-Usual messages are decoded by msgspec, into structs whose types follow from the declaration; all
-others are validated in full (validator.py), and become the same structs.
+A batch's usual messages are decoded together (batch_decoder.py), all others here, one by one: by
+msgspec, into structs whose types follow from the declaration, and if that fails by the validator.
 """
 
 import hashlib
@@ -17,26 +17,26 @@ from pipeline.message.kinds import Kind
 
 
 class Examined(NamedTuple):
-    message: Any  # a struct; None when it is invalid
+    # The valid message as JSON, each value normalised (Kind.normalise); None when it is invalid.
+    text: bytes | None
     keen_id: str | None  # None where it could not be read
     content_hash: str | None  # None where the declared fields could not all be read
     reason: str | None  # why it is invalid
 
 
-def _struct(declared: Object, name: str, plain: bool = True, absent: object = None) -> Any:
+def _struct(declared: Object, name: str, absent: object = None) -> Any:
     """A msgspec type for an object of the declaration.
 
-    plain: with the fast decoder's types; otherwise for content that is known to be valid.
     absent: an absent field's value, which is not encoded. UNSET: null is encoded as null.
     """
 
     def type_of(kind: Object | Array | Kind, name: str) -> Any:
         if isinstance(kind, Object):
-            return _struct(kind, name, plain, absent)
+            return _struct(kind, name, absent)
         if isinstance(kind, Array):
-            element = _struct(kind.element, name, plain, absent)
+            element = _struct(kind.element, name, absent)
             return Annotated[list[element], Meta(min_length=kind.at_least)]  # type: ignore[valid-type]
-        return kind.plain if plain else Any
+        return kind.plain
 
     fields: list[Any] = []
     for field in declared.fields_as_spelled:
@@ -50,7 +50,6 @@ def _struct(declared: Object, name: str, plain: bool = True, absent: object = No
 
 _decode = msgspec.json.Decoder(_struct(MESSAGE, "message")).decode
 _decode_with_nulls = msgspec.json.Decoder(_struct(MESSAGE, "message", absent=UNSET)).decode
-_VALID = _struct(MESSAGE, "message", plain=False)
 encode = msgspec.json.Encoder().encode
 
 
@@ -90,13 +89,11 @@ def examine(value: bytes | None) -> Examined:
     """Decodes and validates a record's value."""
     if value and (found := plain(value)):
         message, canonical = found
-        return Examined(message, message.keen_id, _hash(canonical), None)
+        return Examined(canonical, message.keen_id, _hash(canonical), None)
     reason, keen_id, content = validator.examine(value)
     content_hash = None if content is None else _hash(encode(content))
-    if reason:
-        return Examined(None, keen_id, content_hash, reason)
-    message = msgspec.convert(_normalised(content, MESSAGE), _VALID)
-    return Examined(message, keen_id, content_hash, None)
+    text = None if reason else encode(_normalised(content, MESSAGE))
+    return Examined(text, keen_id, content_hash, reason)
 
 
 def _hash(canonical: bytes) -> str:

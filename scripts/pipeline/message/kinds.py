@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -43,17 +43,19 @@ class Kind:
 
     json: type  # in parsed JSON
     words: str  # what a verdict expects instead of another type
-    plain: Any  # the fast decoder's type: usual spellings only; the validator decides on others
+    plain: Any  # msgspec's type for usual spellings only; the validator decides on others
     column: str  # the type of its column, as Delta spells it
     schema: dict[str, Any]  # JSON Schema
     # A value of type json -> as the content hash has it; None when it does not fit.
     read: Callable[[Any], Any] = lambda value: value
     reason: str = "wrong_type"  # of the verdict on a value that does not fit
     expected: str = ""  # what that verdict expects instead; empty: words
-    # From a valid value to that of the column, in three steps.
-    normalise: Callable[[Any], Any] | None = None  # any valid spelling -> one for the next steps
+    usual: str = ""  # a pattern that usual texts match as a whole, in Python and RE2; empty: all do
+    decoded: str = "string"  # the type of valid values in a batch of messages, as Delta spells it
+    # From a valid value to that of the column, in two steps. Without convert, Arrow casts decoded
+    # to column.
+    normalise: Callable[[Any], Any] | None = None  # any valid spelling -> one for the next step
     convert: Callable[[Any], Any] | None = None
-    cast_from: str = ""  # the type from which Arrow casts to the column's; empty: no cast
     form: str = ""  # what the JSON Schema's description adds for publishers
 
 
@@ -63,7 +65,7 @@ _ZONE = r"(Z|[+-](0[0-9]|1[0-7]):[0-5][0-9]|[+-]18:00)"  # as far as java.time's
 _TIME = rf"^{_DATE}{_CLOCK}(\.[0-9]+)?{_ZONE}$"
 # Arrow parses a time in UTC with at most six decimals, and fails on a day that does not exist.
 _DAY = r"(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31"
-_PLAIN_TIME = rf"^({_YEAR})-({_DAY}){_CLOCK}(\.[0-9]{{1,6}})?Z\Z"
+_USUAL_TIME = rf"({_YEAR})-({_DAY}){_CLOCK}(\.[0-9]{{1,6}})?Z"
 
 
 def utc(text: str) -> str | None:
@@ -91,9 +93,11 @@ _EPOCH = r"^[0-9]{1,12}(\.[0-9]+)?$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
-def _matching(pattern: str) -> Any:
-    """A text that the pattern finds. It ends in \\Z: $ also matches before a line end."""
-    return Annotated[str, Meta(pattern=pattern.replace("(", "(?:"))]  # capturing costs time
+def _usually(pattern: str) -> dict[str, Any]:
+    """Texts that match the pattern."""
+    pattern = pattern.replace("(", "(?:")  # capturing costs time
+    # \Z, because $ also matches before a line end.
+    return {"plain": Annotated[str, Meta(pattern=rf"^(?:{pattern})\Z")], "usual": pattern}
 
 
 def _text_if(fits: Callable[[str], object]) -> Callable[[str], str | None]:
@@ -104,6 +108,7 @@ def _whole(least: int, most: int) -> dict[str, Any]:
     return {
         "json": Number,
         "plain": Annotated[int, Meta(ge=least, le=most)],
+        "decoded": "integer" if (least, most) == INT_LIMITS else "long",
         "schema": {"type": "integer", "minimum": least, "maximum": most},
         "read": lambda number: number.whole((least, most)),
     }
@@ -111,7 +116,10 @@ def _whole(least: int, most: int) -> dict[str, Any]:
 
 # fmt: off
 TEXT = Kind(str, "a text", plain=str, column="string", schema={"type": "string"})
-BOOLEAN = Kind(bool, "true or false", plain=bool, column="boolean", schema={"type": "boolean"})
+BOOLEAN = Kind(
+    bool, "true or false", plain=bool, decoded="boolean",
+    column="boolean", schema={"type": "boolean"},
+)
 INT = Kind(words="a whole number of 32 bits", column="integer", **_whole(*INT_LIMITS))
 FLAG = Kind(
     words="a whole number", column="boolean", **_whole(*LONG_LIMITS),
@@ -119,15 +127,15 @@ FLAG = Kind(
     form="a whole number: 0 means no, any other yes",
 )
 TIME = Kind(
-    str, "a text with a time in it", plain=_matching(_PLAIN_TIME), column="timestamp",
+    str, "a text with a time in it", column="timestamp", **_usually(_USUAL_TIME),
     schema={"type": "string", "format": "date-time", "pattern": _TIME},
     read=_text_if(utc), reason="bad_timestamp",
     expected='a time with its zone in the years 1970 to 9999, such as "2018-01-23T14:23:19.082Z"',
-    normalise=utc, cast_from="string",
+    normalise=utc,
     form="date, T, time, and the zone as Z or +hh:mm; the years 1970 to 9999, no leap second",
 )
 EPOCH = Kind(
-    str, "a text with a time in it", plain=_matching(r"^[0-9]{1,10}(\.[0-9]+)?\Z"),
+    str, "a text with a time in it", **_usually(r"[0-9]{1,10}(\.[0-9]+)?"),
     column="timestamp", schema={"type": "string", "pattern": _EPOCH},
     read=_text_if(lambda text: re.fullmatch(_EPOCH, text)
                   and int(text.partition(".")[0]) <= LAST_SECOND),
@@ -138,7 +146,7 @@ EPOCH = Kind(
          "the years 1970 to 9999",
 )
 NUMBER_TEXT = Kind(
-    str, "a text of a number", plain=_matching(r"^(0|[1-9][0-9]{0,8})(\.0+)?\Z"),
+    str, "a text of a number", **_usually(r"(0|[1-9][0-9]{0,8})(\.0+)?"),
     column="integer", schema={"type": "string", "pattern": _NUMBER},
     read=_text_if(lambda text: re.fullmatch(_NUMBER, text)
                   and Number(text).whole(INT_LIMITS) is not None),
@@ -147,7 +155,7 @@ NUMBER_TEXT = Kind(
     form='the text of a whole number of 32 bits, such as "1.0"',
 )
 BOOLEAN_TEXT = Kind(
-    str, "a text of a boolean", plain=Literal["true", "false"],
+    str, "a text of a boolean", **_usually("true|false"),
     column="boolean", schema={"enum": ["true", "false"]},
     read=_text_if(("true", "false").__contains__), expected='the text "true" or "false"',
     convert=lambda text: text == "true",
