@@ -31,12 +31,16 @@ def answer(spark: SparkSession, feed: Feed, text: str) -> str:
                 views.register(spark, feed)
     rows = spark.sql(text)
     # What show() prints: it would print to a screen that the threads share.
-    shown = shortened(rows)._show_string(MOST_ROWS, truncate=False)  # type: ignore[operator]
+    shown: str = rows._show_string(MOST_ROWS, truncate=False)  # type: ignore[operator]
+    columns = shown.partition("\n")[0].strip("+").split("+")  # a line of - for each
+    # Only such an answer is asked again, because Spark analyses each DataFrame anew.
+    if len(columns) > MOST_COLUMNS or max(map(len, columns)) > MOST_CHARACTERS:
+        shown = shortened(rows)._show_string(MOST_ROWS, truncate=False)  # type: ignore[operator]
     said = [shown.rstrip("\n")]
     if sum(line.startswith("|") for line in shown.splitlines()) == 1:
         said.append("no row")
-    if len(rows.columns) > MOST_COLUMNS:
-        said.append(f"the first {MOST_COLUMNS} of {len(rows.columns):,} columns")
+    if len(columns) > MOST_COLUMNS:
+        said.append(f"the first {MOST_COLUMNS} of {len(columns):,} columns")
     # Names are published texts.
     return printable("\n".join(said), keep="\n")
 
