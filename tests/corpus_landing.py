@@ -28,8 +28,8 @@ def listening(processes):
                     connection.type == socket.SOCK_DGRAM and not connection.raddr
                 ):
                     found.add((program, connection.laddr.ip))
-        except psutil.NoSuchProcess:
-            pass
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            pass  # it has ended, or ends: then only root sees its files
     return found
 
 
