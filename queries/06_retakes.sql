@@ -9,7 +9,7 @@ WITH kinds AS (
 ), shown AS (
   SELECT *, explode(filter(array(
            IF(NOT is_retake, '1 first attempts', NULL),
-           IF(NOT is_retake AND NOT is_retaken, '2 .. taken once', NULL),
+           IF(NOT is_retake AND NOT is_retaken, '2 .. no retake within 60 s', NULL),
            IF(NOT is_retake AND is_retaken, '3 .. retaken', NULL),
            IF(is_retake AND NOT is_third_or_later, '4 second attempts', NULL),
            IF(is_retake AND is_third_or_later, '5 third and later', NULL),

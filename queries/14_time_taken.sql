@@ -2,7 +2,7 @@
 -- From started_at to keen_timestamp, in minutes. The median, because some people leave the page open for hours: longest
 -- shows it. median_retaken_first is over the first attempts that have a retake: the people of median_retake. The exams
 -- with at least 50 attempts.
-SELECT exam_name, count_if(NOT is_retake) AS first_attempts, count_if(is_retake) AS retakes,
+SELECT exam_name, count_if(NOT is_retake) AS first_attempts, count_if(NOT is_retake AND is_retaken) AS retaken_first, count_if(is_retake) AS retakes,
        round(median(minutes) FILTER (WHERE NOT is_retake), 1)                    AS median_first,
        round(median(minutes) FILTER (WHERE NOT is_retake AND is_retaken), 1)     AS median_retaken_first,
        round(median(minutes) FILTER (WHERE is_retake), 1)                        AS median_retake,

@@ -6,7 +6,7 @@ Run by: make annotate, make check-annotations
 All commands run in one session, in a copy of the project ($RUN_DIR/report) with a new stack on free
 ports. So no earlier state shows in the report, and a running stack is not touched. The session also
 leaves both histories and, by `make plots`, the pictures. --check does the same, copies nothing
-back, and fails on any difference. Commands that begin with docker need a Docker Engine; without
+back, and fails on any difference. Blocks with docker-compose need a Docker Engine; without
 one, --check takes their outputs from the page and says so.
 """
 
@@ -135,7 +135,7 @@ def run_commands(folder: pathlib.Path, settings: Settings, check: bool, docker: 
 
     def run(block: page.Block) -> str:
         begin, line = time.monotonic(), " ".join(block.code.split())[:100]
-        if block.code.startswith("docker") and not docker:
+        if "docker-compose" in block.code and not docker:
             if not check:
                 raise Failure(
                     "the report's chapter on containers needs docker-compose and Docker",
@@ -177,7 +177,7 @@ def masked(name: str, text: str, docker: bool) -> list[str]:
     if name == PAGE:
         text = page.SHOWN.sub(lambda block: what_counts(block[0]), text)
     elif not docker:
-        text = "\n".join(line for line in text.splitlines() if line[7:13] != "docker")
+        text = "\n".join(line for line in text.splitlines() if "docker-compose" not in line)
         text = re.sub(r"(?m)^ *\d+  ", "", text)
     return text.splitlines()
 

@@ -27,7 +27,7 @@ STEPS = [
     ("… and checked", "bash", r"hdfs dfsadmin|make status"),
     ("the topic is created", "bash", r"kafka-topics --create"),
     ("… and described", "bash", r"kafka-topics --describe"),
-    ("one JSON object is looked at", "bash", r"jq '\.\[0\]"),
+    ("one JSON object is looked at", "bash", r"jq (-c )?'\.\[0\]"),
     ("… and the file explored with jq", "bash", r"jq .*\| sort \| uniq -c"),
     ("messages are published", "bash", r"jq .*\|\s+kcat -P"),
     ("… and consumed", "bash", r"kafka-console-consumer|kcat -C"),
@@ -39,6 +39,8 @@ STEPS = [
     ("… shown and counted", "python", r"messages\.count\(\)"),
     ("a single message is looked at", "python", r"messages\.first\(\)"),
     ("the JSON becomes a data frame", "python", r"from_json"),
+    ("one message is taken apart", "python", r"F\.explode\("),
+    ("… to rows that land in HDFS", "python", r"options_of\(.*\.write\..*parquet\("),
     ("a temporary view is made", "python", r"createOrReplaceTempView"),
     ("SQL is asked", "python", r"spark\.sql\("),
     ("the raw messages land in HDFS", "python", r"raw\.write\..*parquet\("),
@@ -51,6 +53,8 @@ STEPS = [
     ("the stack is torn down", "bash", r"make down"),
     ("docker-compose.yml is used", "bash", r"docker-compose up -d"),
     ("… and its services are checked", "bash", r"docker-compose ps"),
+    ("the messages land in a container", "bash", r"docker-compose exec -T spark python .*land\.py"),
+    ("… and pyspark answers there", "bash", r"docker-compose exec .*spark .*pyspark"),
 ]
 # (subject of the report, pattern of its heading or of a phrase)
 SUBJECTS = [
@@ -155,8 +159,15 @@ def checks_of_page(page: str) -> Iterator[Check]:
         asked = questions.statement(text), f'answer("{pathlib.Path(path).stem}")'
         answered = (block for block in blocks if "+--" in (block[3] or ""))
         seen = (block for block in answered if any(each in block[2] for each in asked))
-        found = check(f"question: {questions.head(text)[0]}", next(seen, None))
+        named = re.search(re.escape(f"]({path})"), page)  # a question that the page only names
+        found = check(f"question: {questions.head(text)[0]}", next(seen, named))
         yield found._replace(remark=path if found.holds else f"the page does not ask {path}")
+    counted = {path[13:15] for path in glob.glob("queries/data/*.sql")}
+    lines = set(re.findall(r"^\| (\d\d) \| \*\*", page, re.M))
+    remark = " ".join(sorted(counted ^ lines)) or f"{len(lines)} files and lines of the table"
+    yield Check(
+        "each fault of the data: its query and its line", "queries/data/", counted == lines, remark
+    )
     on_page = set(re.findall(r"\]\((plots/[^)]+)\)", page))
     for name in sorted(on_page.union(glob.glob("plots/*.png"))):
         yield Check("plot", name, name in on_page and pathlib.Path(name).exists())

@@ -30,6 +30,25 @@ def answers(*commands):
     return page.table(output(*commands))
 
 
+def chapter(number):
+    """Returns the text of one chapter of the report."""
+    return PAGE.partition(f"\n## {number}. ")[2].partition("\n## ")[0]
+
+
+def wilson(flags):
+    """Returns both ends of a 95 % Wilson interval of a share, in percent."""
+    flags = list(flags)
+    n, share, z = len(flags), statistics.fmean(flags), 1.96
+    root = math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    middle, whole = share + z * z / (2 * n), 1 + z * z / n
+    return 100 * (middle - z * root) / whole, 100 * (middle + z * root) / whole
+
+
+def right_options(question):
+    """Returns how many options of a question in a message are right."""
+    return sum(bool(option.get("correct")) for option in question["options"])
+
+
 def asked(name):
     """Returns the rows that the report shows below the statement of queries/`name`.sql."""
     lines = (ROOT / f"queries/{name}.sql").read_text().rstrip().splitlines()

@@ -88,6 +88,23 @@ def hardest_questions(questions, again):
     ]
 
 
+def test_each_query_about_a_fault_of_the_data_runs(stack, synthetic):
+    """They have the same columns, so that the report can show them in one table."""
+    files = sorted((ROOT / "queries/data").glob("*.sql"))
+    output = stack.run("query", arguments=[str(path) for path in files], TOPIC="synthetic_a")
+    shown = re.split(r"^== .*\n", output, flags=re.MULTILINE)[1:]
+    assert len(shown) == len(files) > 10
+    for answer in shown:
+        rows = [line.split("|")[1:-1] for line in answer.splitlines() if line.startswith("|")]
+        assert [cell.strip() for cell in rows[0]] == ["what", "found", "of"] and len(rows) > 1
+
+
+def test_each_query_that_checks_the_report_runs(stack, synthetic):
+    files = sorted((ROOT / "queries/checks").glob("*.sql"))
+    output = stack.run("query", arguments=[str(path) for path in files], TOPIC="synthetic_a")
+    assert output.count("\n== ") == len(files) > 5 and "error in" not in output
+
+
 def by_place(rows):
     """Sorts rows of the hardest questions by rank, id and name."""
     return sorted(rows, key=lambda row: (int(row[0]), *row[1:3]))

@@ -2,23 +2,71 @@
 
 import collections
 import itertools
+import re
+import statistics
 
+from pipeline.settings import ROOT
 from report_fixtures import (  # noqa: F401
     answers,
+    chapter,
     grouped,
     mean,
+    percent,
     says,
     the_attempts,
     the_first,
     the_messages,
 )
 
+RESULTS = ["correct", "missed_some", "incorrect", "unanswered"]
 
-def found(begin, end):
-    """Returns (n, of) of some rows of the table of counts, which number themselves."""
-    rows = answers("SELECT stack(25,")
-    assert [int(row["what"].split()[0]) for row in rows] == list(range(25))
-    return [(row["n"], row["of"]) for row in rows[begin:end]]
+
+def found(name):
+    """Returns (found, of) of the rows that the report shows for queries/data/`name`.sql."""
+    rows = [row for row in answers("queries/data") if f"{row['file']:02}" == name[:2]]
+    return [(row["found"], row["of"]) for row in rows]
+
+
+def test_each_fault_has_a_file_its_counts_and_a_line_in_the_table():
+    files = sorted(path.stem for path in (ROOT / "queries/data").glob("*.sql"))
+    lines = re.findall(r"^\| (\d\d) \| \*\*", chapter(5), re.MULTILINE)
+    assert lines == [name[:2] for name in files]
+    assert all(found(name) for name in files)
+    in_the_text = [(row["found"], row["of"]) for row in answers("SELECT 'different user_exam_ids'")]
+    shown = [found(name)[0] for name in ("02_no_user_id", "03_exam_names", "12_order")]
+    assert in_the_text == shown
+
+
+def test_the_period_and_the_results(attempts):
+    names, counts = {a.name for a in attempts}, [len(a.questions) for a in attempts]
+    first_day, last_day = min(a.begin for a in attempts), max(a.end for a in attempts)
+    results = [q.get("user_result") for a in attempts for q in a.questions]
+    assert answers("AS first_day") == [
+        {
+            "first_day": f"{first_day:%Y-%m-%d}",
+            "last_day": f"{last_day:%Y-%m-%d}",
+            "attempts": len(attempts),
+            "exams": len(names),
+            "questions_each": statistics.median(counts),
+            **{name: results.count(name) for name in RESULTS},
+        }
+    ]
+    says(
+        f"{len(attempts):,} attempts at assessments between {first_day:%B %Y} and {last_day:%B %Y}"
+    )
+
+
+def test_what_a_result_means(attempts):
+    """Checks the sentences below the table of results against the options of every question."""
+    for question in (q for a in attempts for q in a.questions):
+        checked = {o["id"] for o in question["options"] if o["checked"]}
+        right = {o["id"] for o in question["options"] if o.get("correct")}
+        if question.get("user_result") == "correct":
+            assert checked == right
+        if question.get("user_result") == "missed_some":
+            assert checked < right
+        if question.get("user_result") == "incorrect":
+            assert checked - right
 
 
 def test_repeated_messages(messages, attempts):
@@ -31,21 +79,22 @@ def test_repeated_messages(messages, attempts):
     runs = {place - number for number, place in enumerate(places)}
     repeated = len(messages) - len(attempts)
     sittings = len({a.message["user_exam_id"] for a in attempts})
-    assert found(0, 6) == [
+    hours = [f"{end(ends):%Y-%m-%d %H:%M}" for end in (min, max)]
+    assert found("01_repeated_messages") == [
         (repeated, len(messages)),
         (len(again), len(attempts)),
         (differ, len(again)),
         (len(again), meanwhile),
+        (hours[0], hours[1]),
         (len(runs), len(places)),
-        (sittings, len(attempts)),
     ]
-    assert {end.strftime("%d %B %Y") for end in ends} == {"24 December 2017", "25 December 2017"}
+    assert found("02_no_user_id") == [(sittings, len(attempts))]
     git = [message["keen_id"] for message in messages if message["exam_name"] == "Learning Git"]
     says(
         f"{repeated} of {len(messages):,} messages repeat {len(again)} attempts",
         f"The copies are equal in every field, even the collector's own id and time ({differ} "
         f"differ), so each event was stored once and exported again. {len(again)} of the "
-        f"{meanwhile} attempts that ended in the hours concerned (24 and 25 December 2017) came "
+        f"{meanwhile} attempts that ended in the hours concerned ({hours[0]} to {hours[1]}) came "
         f"more than once, in {len(runs)} runs of neighbours in the file",
         f"{len(git)} attempts at Learning Git instead of {len(set(git))}",
         f"`user_exam_id` has {sittings:,} values in {len(attempts):,} attempts",
@@ -57,7 +106,7 @@ def test_names_of_exams(attempts):
     two = {name: of for name, of in names.items() if len({a.exam for a in of}) == 2}
     assert max(len({a.exam for a in of}) for of in names.values()) == 2
     one_test = [name for name, of in two.items() if len({a.version for a in of}) == 1]
-    assert found(6, 8) == [(len(two), len(names)), (len(one_test), len(two))]
+    assert found("03_exam_names") == [(len(two), len(names)), (len(one_test), len(two))]
     common = {}
     for name, of in two.items():
         by_exam = grouped((a.exam, {q["id"] for q in a.questions}) for a in of)
@@ -94,7 +143,7 @@ def test_ids_of_questions(attempts):
     changing, _ = varying((key, options) for _, key, options in sets)
     in_name, pairs = varying(((name, key), options) for name, key, options in sets)
     both, options = varying(((key, option), right) for _, key, option, right in rights)
-    assert found(8, 12) == [
+    assert found("05_question_ids") == [
         (len(reused), len(ids)),
         (len(changing), len(ids)),
         (len(in_name), len(pairs)),
@@ -104,8 +153,8 @@ def test_ids_of_questions(attempts):
     assert not varying(((name, key, option), right) for name, key, option, right in rights)[0]
     says(
         f"{len(reused)} of {len(ids)} ids stand in exams of several names",
-        f"{len(changing)} ids have several sets of options; within a name {len(in_name)} of "
-        f"{len(pairs)} have",
+        f"each of these {len(changing)} has several sets of options, so it names different "
+        f"questions in different exams. Within a name, {len(in_name)} of {len(pairs)} have",
         f"{len(both)} of {len(options):,} options would be both right and wrong",
     )
 
@@ -121,7 +170,7 @@ def test_edited_exams(attempts):
         both, of_questions = both + len(ids[0] & ids[1]), of_questions + len(ids[0] | ids[1])
         # "The numbers of questions and options are the same"
         assert len({tuple(sorted(len(q["options"]) for q in a.questions)) for a in of}) == 1
-    assert found(12, 14) == [(len(edited), len(exams)), (both, of_questions)]
+    assert found("06_edited_exams") == [(len(edited), len(exams)), (both, of_questions)]
     says(
         f"{len(edited)} exams have two versions (`sequences_id`), one after the other",
         f"{both} of their {of_questions} question ids are in both. The numbers of questions and "
@@ -131,7 +180,19 @@ def test_edited_exams(attempts):
 
 def test_places_are_shuffled(attempts):
     """Looks at what at least 20 attempts show. Two options have only two orders."""
-    says("questions and options are shuffled for each attempt")
+    places = grouped(
+        ((a.name, q["id"]), place)
+        for a in attempts
+        for place, q in enumerate(a.questions)
+        if len(a.questions) > 1
+    )
+    often = [set(of) for of in places.values() if len(of) >= 20]
+    fixed = sum(len(of) == 1 for of in often)
+    assert found("04_places") == [(fixed, len(often))]
+    says(
+        f"{fixed} of {len(often)} questions stand always at the same place",
+        "questions and options are shuffled for each attempt",
+    )
     questions = grouped((a.version, tuple(q["id"] for q in a.questions)) for a in attempts)
     options = grouped(
         ((a.name, q["id"]), tuple(o["id"] for o in q["options"]))
@@ -151,24 +212,32 @@ def test_missing_and_empty_values(messages, attempts):
     assert {a.exam for a in (*without, *open_ones)} == {"example-id"}
     assert "For Development" in without[0].name
     certified = [a.message["certification"] for a in attempts]
-    assert found(14, 18) == [
-        (len(without), len(attempts)),
-        (len(open_ones), len(results)),
-        (certified.count(None), len(attempts)),
-        (certified.count("true"), len(attempts)),
-    ]
     assert set(certified) == {"false", None} and bool("false")
     nulls = grouped((a.exam, a.message["certification"] is None) for a in attempts)
     assert all(len(set(of)) == 1 for of in nulls.values())
     # The share of right answers is filled in, which is between 0 and 1.
     filled = mean(100 * -99 if a.score is None else a.score for a in attempts)
+    known = mean(a.score for a in attempts if a.counts)
+    never = [exam for exam, of in nulls.items() if of[0]]
+    never_names = {a.name for a in attempts if a.exam in never}
+    assert found("07_missing_values") == [
+        (len(without), len(attempts)),
+        (len(open_ones), len(results)),
+        (certified.count(None), len(attempts)),
+        (len(never), len(never_names)),
+        (filled, known),
+    ]
+    assert found("08_certification") == [(certified.count("true"), len(attempts))]
+    assert found("09_constant_fields") == [(0, len(attempts))]
     says(
         f"{len(without)} attempts without counts, {len(open_ones)} questions without result, "
         f"{certified.count(None)} attempts without `certification`",
-        f"`certification`: {sum(of[0] for of in nulls.values())} exams never have it",
-        f"{filled} % as mean score, when a missing share of right answers becomes -99",
+        f"`certification`: {len(never)} exams (by id; {len(never_names)} names) never have it",
+        f"{filled} % as mean score instead of {known} %, when a missing share of right answers "
+        "becomes -99",
         f"{certified.count('true')} attempts certify",
-        "`max_attempts` and `attempt` are always 1; `keen_created_at` equals `keen_timestamp`",
+        "`max_attempts` and `attempt` are always 1; `keen_created_at` equals `keen_timestamp` "
+        "(0 exceptions)",
     )
     for message in messages:
         assert message["max_attempts"] == "1.0" and message["sequences"]["attempt"] == 1
@@ -188,44 +257,71 @@ def test_clocks_and_times(attempts):
         for a in attempts
         if a.seconds < 2 * len(a.questions) or (a.counts and a.counts["submitted"] == 0)
     ]
-    assert found(18, 24) == [
-        (before, len(clicks)),
-        (after, len(clicks)),
-        (len(late), len(attempts)),
-        (len(long), len(attempts)),
-        (unsorted, len(attempts)),
-        (len(careless), len(attempts)),
-    ]
-    says(
-        f"{before} of {len(clicks):,} clicks lie before the start, {after} after the end; in "
-        f"{len(late)} attempts a click is over a minute late",
-        "no attempt ends before it starts",
-        f"{len(long)} took over an hour, the longest {mean([max(times) / 3600])} hours",
-        f"the mean duration is {mean(times, 0)} s, without them "
-        f"{mean((time for time in times if time <= 3600), 0)} s",
-        f"{unsorted:,} attempts ended before the one above them",
-        f"{len(careless)} attempts took under 2 s a question or answer nothing",
-    )
-    assert min(times) >= 0
-    spans = [(max(a.clicks) - a.begin).total_seconds() for a in attempts if a.clicks]
-    assert min(spans) < 0 and max(spans) > 7200  # "durations of hours, or below zero"
+    empty = [a for a in attempts if a.counts and a.counts["submitted"] == 0]
+    fast_empty = sum(a.seconds < 2 * len(a.questions) for a in empty)
+    left = mean([max(a.seconds for a in empty)], 0)
+    means = [mean(times, 0), mean((time for time in times if time <= 3600), 0)]
     everybody, serious = (
         mean((a.score for a in group if a.counts), 2)
         for group in (attempts, set(attempts) - set(careless))
     )
-    says(f"the mean score is {everybody} %, without them {serious} %")
+    assert found("10_two_clocks") == [
+        (before, len(clicks)),
+        (after, len(clicks)),
+        (len(late), len(attempts)),
+        (0, len(attempts)),
+    ]
+    longest = mean([max(times) / 3600])
+    assert found("11_long_attempts") == [(len(long), len(attempts)), (longest, ""), (*means,)]
+    assert found("12_order") == [(unsorted, len(attempts))]
+    assert found("13_not_serious") == [
+        (len(careless), len(attempts)),
+        (len(empty), fast_empty),
+        (left, ""),
+        (everybody, serious),
+    ]
+    says(
+        f"{before} of {len(clicks):,} clicks lie before the start, {after} after the end; in "
+        f"{len(late)} attempts a click is over a minute late",
+        "0 attempts end before they start",
+        f"{len(long)} took over an hour, the longest {longest} hours",
+        f"the mean duration is {means[0]} s, without them {means[1]} s",
+        f"{unsorted:,} attempts ended before the one above them",
+        f"{len(careless)} attempts took under 2 s a question or answer nothing",
+        f"{len(empty)} answer nothing; only {fast_empty} of these are fast, the longest took "
+        f"{left:,} s",
+        f"the mean score is {everybody} %, without them {serious} %",
+    )
+    assert min(times) >= 0
+    spans = [(max(a.clicks) - a.begin).total_seconds() for a in attempts if a.clicks]
+    assert min(spans) < 0 and max(spans) > 7200  # "durations of hours, or below zero"
 
 
-def test_questions_with_right_options_only(attempts):
+def test_questions_with_right_options_only(attempts, first):
     questions = grouped(
         ((a.name, q["id"]), bool(option.get("correct")))
         for a in attempts
         for q in a.questions
         for option in q["options"]
     )
-    only = sum(map(all, questions.values()))
-    assert found(24, 25) == [(only, len(questions))]
-    says(f"{only} of {len(questions)} questions have no wrong option")
+    only = {key for key, of in questions.items() if all(of)}
+    results = [
+        ((a.name, q["id"]) in only, q["user_result"] == "correct")
+        for a in first
+        for q in a.questions
+        if q.get("user_result")
+    ]
+    theirs, everybody = [right for is_only, right in results if is_only], [r for _, r in results]
+    assert found("14_only_right_options") == [
+        (len(only), len(questions)),
+        (sum(theirs), len(theirs)),
+        (percent(theirs), percent(everybody)),
+    ]
+    says(
+        f"{len(only)} of {len(questions)} questions have no wrong option",
+        f"they look hard: {percent(theirs)} % right on first attempts ({sum(theirs)} of "
+        f"{len(theirs)}), all questions {percent(everybody)} %",
+    )
 
 
 def test_scores_of_all_and_of_first_attempts(attempts, first):

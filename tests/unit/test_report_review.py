@@ -1,4 +1,4 @@
-"""Chapter 7 of the report, and what 9.5 says about questions: recalculated."""
+"""Chapter 7 of the report: the questions to review, recalculated."""
 
 import collections
 import math
@@ -9,12 +9,13 @@ import pytest
 from report_fixtures import (  # noqa: F401
     WORDS,
     asked,
-    output,
+    grouped,
     percent,
     rounded,
     says,
     the_attempts,
     the_first,
+    wilson,
 )
 
 
@@ -34,13 +35,12 @@ class Question:
         self.results.append(is_right)
         if others:
             self.rests.append((int(is_right), statistics.fmean(others)))
+        self.right.update(o["id"] for o in question["options"] if o.get("correct"))
         if question["user_result"] != "unanswered":
             self.answered += 1
             for option in question["options"]:
                 self.options.add(option["id"])
                 self.chosen[option["id"]] += option["checked"]
-                if option.get("correct"):
-                    self.right.add(option["id"])
 
     @property
     def most_right(self):
@@ -55,17 +55,16 @@ class Question:
         return {option: self.chosen[option] for option in self.options - self.right}
 
     def discrimination(self):
-        """Returns the correlation with the rest, and the 95 % interval of it by Fisher's z."""
+        """Returns the correlation with the rest and the upper end of its interval (Fisher's z).
+
+        None without five right and five other results, and where most have all the rest right.
+        """
+        right = sum(is_right for is_right, _ in self.rests)
+        perfect = sum(rest == 1 for _, rest in self.rests)
+        if min(right, len(self.rests) - right) < 5 or 2 * perfect > len(self.rests):
+            return None
         r = statistics.correlation(*zip(*self.rests, strict=True))
-        half = 1.96 / math.sqrt(len(self.rests) - 3)
-        return [r, *(math.tanh(math.atanh(r) + side * half) for side in (-1, 1))]
-
-
-def wilson_high(share, n):
-    """Returns the upper end of a 95 % Wilson interval."""
-    z = 1.96
-    root = math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (share + z * z / (2 * n) + z * root) / (1 + z * z / n)
+        return r, math.tanh(math.atanh(r) + 1.96 / math.sqrt(len(self.rests) - 3))
 
 
 def questions_of(attempts):
@@ -111,30 +110,49 @@ def the_wrong(questions):
 
 
 @pytest.fixture(scope="module", name="review")
-def the_review(questions):
+def the_review(questions, wrong):
     """Returns the list of questions to review, as the report must show it."""
     often = {key: q for key, q in questions.items() if len(q.results) >= 30}
+    formats = grouped(
+        (len(q.right) > 1, is_right) for q in questions.values() for is_right in q.results
+    )
+    by_a_third = [len(q.right) > 1 for q in often.values() if wilson(q.results)[1] < 100 / 3]
     rows = []
     for (name, key), q in often.items():
-        wrong, (r, low, high) = max(q.wrong().values(), default=0), q.discrimination()
+        of_format = 100 * statistics.fmean(formats[len(q.right) > 1])
+        most_wrong, (low, high) = max(q.wrong().values(), default=0), wilson(q.results)
+        r, r_high = q.discrimination() or (None, 1)
+        is_ahead = most_wrong > q.most_right
         signs = {
-            "wrong option ahead": wrong > q.most_right,
-            "hard": wilson_high(statistics.fmean(q.results), len(q.results)) < 1 / 3,
-            "does not discriminate": high < 0.2,
+            "wrong option ahead": is_ahead,
+            "hard": high < of_format / 2,
+            "does not discriminate": r_high < 0.2,
         }
         row = {
             "exam_name": name,
             "question": key[:8],
+            "right_options": len(q.right),
             "results": len(q.results),
+            "right_results": sum(q.results),
             "percent_right": percent(q.results),
-            "wrong_chosen": wrong,
+            "low": rounded(low),
+            "high": rounded(high),
+            "format_percent": rounded(of_format),
+            "wrong_chosen": most_wrong,
             "right_chosen": q.most_right,
             "least_right": q.least_right,
-            "discrimination": rounded(r, 2),
-            "low": rounded(low, 2),
-            "high": rounded(high, 2),
+            "p_of_lead": rounded(by_chance(most_wrong, q.most_right), 4) if is_ahead else None,
+            "leads_by_chance": rounded(by_chance(most_wrong, q.most_right, len(wrong[0])), 2)
+            if is_ahead
+            else None,
+            "discrimination": None if r is None else rounded(r, 2),
             "why": ", ".join(sign for sign, seen in signs.items() if seen),
             "of_questions": len(often),
+            "of_several": sum(len(q.right) > 1 for q in often.values()),
+            "by_a_third": len(by_a_third),
+            "by_a_third_several": sum(by_a_third),
+            "of_options": len(wrong[0]),
+            "n_discrimination": sum(q.discrimination() is not None for q in often.values()),
         }
         rows += [((statistics.fmean(q.results), name, key), row)] * any(signs.values())
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
@@ -142,104 +160,86 @@ def the_review(questions):
 
 def test_questions_to_review(review, questions):
     assert asked("08_questions_to_review") == review
-    hard, clear, of = review[1], review[5], review[0]["of_questions"]
-    gits = [row for row in review if row["exam_name"] == "Mastering Git"]
+    worst, several, second, third, *others = review
+    of, leads = worst["of_questions"], [row["p_of_lead"] for row in others]
+    hard, ahead = (
+        [row for row in review if sign in row["why"]] for sign in ("hard", "wrong option ahead")
+    )
+
+    def words(row, sides=True):
+        chosen = f"; {row['wrong_chosen']} to {row['right_chosen']}" if sides else ""
+        return f"({row['right_results']} of {row['results']}{chosen})"
+
     says(
-        f"{len(review)} of {of} questions with enough first attempts",
-        f"Begin with *{clear['exam_name']}*, question `{clear['question']}`: "
-        f"{clear['wrong_chosen']} people chose one wrong option, {clear['right_chosen']} the "
-        "right one. Then come two questions of *Mastering Git* "
-        f"(`{gits[0]['question']}`, `{gits[1]['question']}`)",
+        f"Begin with question `{worst['question']}` of *{worst['exam_name']}*: "
+        f"{WORDS[worst['right_results']]} of {worst['results']} people had it right, and a wrong "
+        "option was chosen more often than either right one",
         f"At least 30 results, which {of} questions have",
-        f"`{clear['question']}` is the clearest: {clear['wrong_chosen']} people chose the wrong "
-        f"option, {clear['right_chosen']} the right one",
-        f"**Answer.** {len(review)} questions.",
-        f"In `{hard['question']}` one of the right options was chosen by only "
-        f"{hard['least_right']} of {hard['results']} people",
-        f"Let an author read these {len(review)} questions",
-        f"{len(review)} of {of} questions show a sign of a fault; in "
-        f"{sum(row['wrong_chosen'] > row['right_chosen'] for row in review)} of them more people",
+        f"**Answer.** {len(review)} questions. `{worst['question']}` comes first: "
+        f"{worst['right_results']} of {worst['results']} people had it right, and "
+        f"{worst['wrong_chosen']} chose one wrong option, {worst['right_chosen']} the most chosen "
+        f"right one. Then `{second['question']}` of the same exam {words(second)} and "
+        f"`{third['question']}` {words(third)}.",
+        f"In `{several['question']}` one of the {WORDS[several['right_options']]} right options "
+        f"was chosen by only {several['least_right']} of {several['results']} people",
+        f"The other {WORDS[len(others)]} have only a lead, with p from {min(leads)} to "
+        f"{max(leads)}",
+        f"Among the {worst['of_options']} wrong options looked at, chance gives "
+        f"{third['leads_by_chance']} leads like the clearest and {second['leads_by_chance']} like "
+        "the second",
+        f"No question shows the third sign, of the {worst['n_discrimination']} for which",
+        f"{len(review)} of {of} questions show a sign of a fault: {len(hard)} are hard for their "
+        f"format, in {len(ahead)} more people chose one wrong option than any right one",
     )
-    assert len(gits) == 2 and all("wrong option ahead" in row["why"] for row in (clear, *gits))
-    (several,) = (q for (_, key), q in questions.items() if key.startswith(hard["question"]))
-    assert len(several.right) > 1 and several.answered == hard["results"]
+    assert worst["right_options"] == 2 and second["exam_name"] == worst["exam_name"]
+    assert [row["why"] for row in others] == ["wrong option ahead"] * len(others)
+    assert hard == [worst, several, second, third]
+    assert not [row for row in review if "does not" in row["why"]]
+    (answered,) = (q for (_, key), q in questions.items() if key.startswith(several["question"]))
+    assert answered.answered == several["results"]
 
 
-def test_wrong_options(questions, wrong):
-    of, ahead = wrong
-    times, right, (name, key), option = ahead[0]
-    assert asked("11_wrong_options") == [
-        {
-            "exam_name": name,
-            "question": key[:8],
-            "option": option[:8],
-            "answers": questions[name, key].answered,
-            "chosen": times,
-            "most_chosen_right": right,
-            "right_options": len(questions[name, key].right),
-            "of_options": len(of),
-        }
-    ]
-    how_many = WORDS[len(ahead)]
+def test_one_limit_for_all_finds_the_format(review, questions):
+    row = review[0]
     says(
-        f"In {WORDS[len({key for *_, key, _ in ahead})]} of them a wrong option is ahead "
-        f"({how_many} wrong options, of {len(of)} looked at; by {times} to {right} at most)",
-        f"{how_many.title()}; the first by {times} to {right}, in {name}",
-        f"among the {len(of)} wrong options looked at",
+        f"One limit for all, a third right, would list {row['by_a_third']} questions, "
+        f"{row['by_a_third_several']} of them with several right options, though only "
+        f"{row['of_several']} of the {row['of_questions']} are of that kind",
     )
+    often = [q for q in questions.values() if len(q.results) >= 30]
+    hardest = sorted(often, key=lambda q: statistics.fmean(q.results))[:10]
+    says("say why its ten are mostly of one format")
+    assert sum(len(q.right) > 1 for q in hardest) > 6
 
 
-def test_how_much_is_chance(wrong):
-    of, ahead = wrong
-    times, right, *_ = ahead[0]
-    assert output(f"wrong, right, options = {times}, {right}, {len(of)}\n") == (
-        f"{by_chance(times, right):.4f}, {by_chance(times, right, len(of)):.2f}"
+def test_the_clearest_questions_with_retakes(attempts, review):
+    everything = questions_of(attempts)
+    expected = []
+    for row in review[:4]:
+        (q,) = (q for (_, key), q in everything.items() if key.startswith(row["question"]))
+        expected.append(
+            {
+                "question": row["question"],
+                "results": len(q.results),
+                "percent_right": percent(q.results),
+                "wrong_chosen": max(q.wrong().values()),
+                "right_chosen": q.most_right,
+            }
+        )
+    expected.sort(key=lambda row: row["percent_right"])
+    assert asked("checks/6_with_retakes") == expected
+    leads = [
+        f"{row['wrong_chosen']} to {row['right_chosen']} in `{row['question']}`" for row in expected
+    ]
+    says(
+        f"With retakes the leads disappear ({leads[2]}, {leads[3]}), but "
+        f"`{expected[0]['question']}` ({expected[0]['percent_right']} % right) and "
+        f"`{expected[1]['question']}` ({expected[1]['percent_right']} %) stay hard"
     )
-    expected = [by_chance(times, right, len(of)) for times, right, *_ in ahead]
-    says(f"at least {times} of these people", "only the clearest stands out from chance")
-    assert expected[0] < 0.1 and min(expected[1:]) > 0.5
+    assert all(row["wrong_chosen"] < row["right_chosen"] for row in expected[2:])
 
 
 def test_wrong_options_with_retakes(attempts):
+    """ "The leads disappear": two are left, by one answer."""
     _, ahead = wrong_options(questions_of(attempts))
-    most = max(times - right for times, right, *_ in ahead)
-    says(
-        f"all this disappears: only {len(ahead)} wrong options are ahead, by {most} answer at most"
-    )
-
-
-def test_the_hardest_question(questions):
-    often = {key: q for key, q in questions.items() if len(q.results) >= 30}
-    name, key = min(often, key=lambda each: statistics.fmean(often[each].results))
-    results = often[name, key].results
-    assert asked("10_hardest_questions") == [
-        {
-            "rank": 1,
-            "question_id": key,
-            "exam_name": name,
-            "results": len(results),
-            "percent_correct": percent(results),
-            "percent_of_answered": rounded(100 * sum(results) / often[name, key].answered),
-        }
-    ]
-    says(f"One of {name}: {percent(results)} % of {len(results)} first attempts had it right")
-
-
-def test_the_question_that_discriminates_least(questions):
-    often = {key: q for key, q in questions.items() if len(q.rests) >= 30}
-    name, key = min(often, key=lambda each: often[each].discrimination())
-    r, low, high = (rounded(number, 2) for number in often[name, key].discrimination())
-    right = [is_right for is_right, _ in often[name, key].rests]
-    assert asked("12_discrimination") == [
-        {
-            "question_id": key,
-            "exam_name": name,
-            "results": len(right),
-            "percent_correct": percent(right),
-            "discrimination": r,
-            "low": low,
-            "high": high,
-        }
-    ]
-    says(f"One of {name} has {r} ({low} to {high}): weaker people answer it better")
-    assert r < high < 0
+    assert [times - right for times, right, *_ in ahead] == [1, 1]
