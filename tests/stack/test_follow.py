@@ -18,6 +18,8 @@ from messages import good, spoil
 from pipeline.tables.delta import _reuse
 from stacks import LIMIT_S, ROOT, clean_environment, wait_until
 
+pytestmark = pytest.mark.thorough
+
 
 class Following:
     """A running `make follow`, its output and its ledger."""
@@ -174,7 +176,6 @@ def test_what_is_published_while_it_follows_is_landed_once_and_counted(stack, fo
     )
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize("working", [False, True])
 def test_ctrl_c_at_a_terminal_ends_it_with_exit_code_0(stack, working):
     topic = f"synthetic_ctrl_c_{working}".lower()
@@ -200,7 +201,6 @@ def test_ctrl_c_at_a_terminal_ends_it_with_exit_code_0(stack, working):
     assert values == {value: ["accepted"] for value in sent} and len(keen_ids) == 50
 
 
-@pytest.mark.thorough
 def test_killed_while_it_lands_nothing_is_lost_or_doubled(stack, follow):
     topic = "synthetic_follow_killed"
     stack.run("topic", TOPIC=topic)
@@ -226,7 +226,6 @@ def test_killed_while_it_lands_nothing_is_lost_or_doubled(stack, follow):
     assert "DIFFERS" not in stack.run("verify", TOPIC=topic, DATA="none")
 
 
-@pytest.mark.thorough
 def test_it_waits_for_servers_that_died_and_ends_with_make_down(stack, follow):
     topic = "synthetic_follow_servers"
     stack.run("topic", TOPIC=topic)

@@ -16,6 +16,8 @@ from messages import FIVE, LINES, VALUES, good
 from oracle import by
 from stacks import wait_until
 
+pytestmark = pytest.mark.thorough
+
 
 def test_a_topic_with_every_codec_is_landed_and_one_feeds_trouble_hides_no_other(stack, tmp_path):
     stack.run("topic", TOPIC="codecs")
@@ -67,7 +69,6 @@ def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack,
     admin.close()
 
 
-@pytest.mark.thorough
 def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
     configs = {
         "cleanup.policy": "compact",

@@ -6,6 +6,7 @@ import contextlib
 import random
 
 import deltalake
+import pytest
 from kafka import KafkaProducer
 
 from messages import good
@@ -147,6 +148,7 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
     assert "DIFFERS" not in stack.run("verify", TOPIC="order", DATA="none")
 
 
+@pytest.mark.thorough
 def test_small_files_are_put_together_and_no_row_changes(stack):
     """Twelve files of one attempt each, as twelve small landings leave them, then another one."""
     stack.run("topic", TOPIC="small", PARTITIONS=1)

@@ -15,6 +15,7 @@ from messages import good
 from stacks import ROOT, Stack, clean_environment, wait_until
 
 
+@pytest.mark.thorough
 def test_a_stack_killed_outright_comes_up_again_with_its_data(stack, synthetic):
     before = stack.table("synthetic_a", "attempts")
     pids = stack.pids()
