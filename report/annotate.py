@@ -42,6 +42,8 @@ VARIES = [
     (r"(?m)^( +\d+  \d+: .* )\d+\.\d$", r"\1SECONDS"),  # the last column of make land
     (r"\b127\.0\.0\.1:\d+", "ADDRESS"),
     (r"\bpid \d+ *", "pid PID "),
+    # make up: a line for each server, in the order in which they answered
+    (r"(?m)^ +\w+ +(hdfs://)?ADDRESS +pid PID (?=answered)", "SERVER PID "),
     (r"(?m)^(\w+ +\S+ +)\d+ +\d+ MB", r"\1PID MEMORY"),  # make status
     (r"(?m)^(together +)\d+ MB", r"\1MEMORY"),
     (r"\bTopicId: \S{22}\b", "TopicId: ID"),

@@ -186,3 +186,12 @@ def test_a_part_that_is_missing_from_the_submission_is_named(monkeypatch, name, 
         lambda path: text.replace(old, new) if path == name else real(path),
     )
     assert any(what in named for named, _, holds, _ in submission.checks() if not holds)
+
+
+def test_servers_may_answer_in_any_order_but_all_of_them():
+    page = (ROOT / annotate.PAGE).read_text()
+    lines = re.findall(r"(?m)^  \w+ .* answered after .*$", page)
+    assert len(lines) == 3
+    block = "\n".join(lines)
+    assert annotate.what_counts("\n".join(reversed(lines))) == annotate.what_counts(block)
+    assert annotate.what_counts("\n".join(lines[1:])) != annotate.what_counts(block)
