@@ -39,7 +39,7 @@ OUT ?=
 FORMAT ?= parquet
 # The only table that export writes; none: all four.
 TABLE ?=
-# How often `make test-faults` kills; SEED says where and when.
+# How often `make test-faults` and `make test-all` kill; SEED says where and when.
 KILLS ?= 30
 # Unique messages that `make bench` lands. Above 100000 it measures 100000 and then this size, where each rival runs once.
 MESSAGES ?= 100000

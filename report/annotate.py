@@ -42,8 +42,6 @@ VARIES = [
     (r"(?m)^( +\d+  \d+: .* )\d+\.\d$", r"\1SECONDS"),  # the last column of make land
     (r"\b127\.0\.0\.1:\d+", "ADDRESS"),
     (r"\bpid \d+ *", "pid PID "),
-    # make up: a line for each server, in the order in which they answered
-    (r"(?m)^ +\w+ +(hdfs://)?ADDRESS +pid PID (?=answered)", "SERVER PID "),
     (r"(?m)^(\w+ +\S+ +)\d+ +\d+ MB", r"\1PID MEMORY"),  # make status
     (r"(?m)^(together +)\d+ MB", r"\1MEMORY"),
     (r"\bTopicId: \S{22}\b", "TopicId: ID"),
@@ -56,6 +54,10 @@ VARIES = [
 ]
 
 
+def in_order(lines: re.Match[str]) -> str:
+    return "\n".join(sorted(lines[0].split("\n")))
+
+
 def what_counts(text: str) -> str:
     """text with what varies masked.
 
@@ -64,6 +66,9 @@ def what_counts(text: str) -> str:
     """
     for pattern, replacement in VARIES:
         text = re.sub(pattern, replacement, text)
+    # Servers may answer in any order.
+    answered = r" +\w+ .* answered after .*"
+    text = re.sub(rf"(?m)^{answered}(\n{answered})*", in_order, text)
     if not re.search(r"TIME|SIZE|PID|ADDRESS|SECONDS", text):
         return text
     return re.sub(r" *\| *", "|", re.sub(r" +|--+", " ", text))

@@ -195,3 +195,4 @@ def test_servers_may_answer_in_any_order_but_all_of_them():
     block = "\n".join(lines)
     assert annotate.what_counts("\n".join(reversed(lines))) == annotate.what_counts(block)
     assert annotate.what_counts("\n".join(lines[1:])) != annotate.what_counts(block)
+    assert annotate.what_counts(block.replace("kafka", "other")) != annotate.what_counts(block)
