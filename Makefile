@@ -11,6 +11,8 @@ MAKEFLAGS += --no-print-directory
 
 # The Kafka topic (the default is the course's name), and the name of its database and HDFS folder. Names that begin with synthetic are only for synthetic data.
 TOPIC ?= assessments
+# Several feeds for `make land` and `make follow`, in one process: names of topics with commas between them, or all.
+TOPICS ?=
 # The course's file: a JSON array, or JSON objects, one a line; also compressed by gzip.
 DATA ?= data/assessment-attempts-20180128-121051-nested.json
 # The course's link, as the assignment gives it; several are tried in order, file:///path works.
@@ -72,7 +74,7 @@ WAREHOUSE ?= /warehouse
 # Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
 RUN_DIR ?= .run
 
-KNOBS := STACK CLUSTER CLIENT_CONF TOPIC DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
+KNOBS := STACK CLUSTER CLIENT_CONF TOPIC TOPICS DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
 
 # The origin of each value, for `make up` and for error messages: command_line, environment, or file (the default).
 # A nested make keeps the origins that the outer one found.

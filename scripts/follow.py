@@ -1,6 +1,8 @@
 """Land what is new, again and again, until interrupted: records are visible within seconds.
 
 Run by: make follow
+    make follow TOPICS=first,second    several feeds, in one Spark session; TOPICS=all: every topic
+                                       whose name can be a feed's, those that appear later too
     scripts/env.sh python scripts/follow.py
 
 Each landing is that of make land, with the same guarantees, in a Spark session that stays. The
@@ -24,19 +26,22 @@ from pipeline.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    # In pinned mode Py4J never ends the thread of a streaming query, and each landing is a query.
+    # In pinned mode Py4J keeps a thread of the JVM for each thread of each landing.
     os.environ["PYSPARK_PIN_THREAD"] = "false"
-    feed = settings.feed()
-    follower = follow.Follower(feed, prometheus.write)
+    follower = follow.Follower(settings, prometheus.write)
     with follow.own_process_group() as give_terminal_back:
         follow.watch_signals(follower, give_terminal_back)
+        topic, folder = f"topic {settings.topic}", settings.feed(settings.topic).path()
+        if settings.topics:
+            topic, folder = f"topics {settings.topics}", f"{settings.hdfs}{settings.warehouse}/"
         print(
-            f"following topic {feed.topic} on {settings.kafka}, to {feed.path()}; "
+            f"following {topic} on {settings.kafka}, to {folder}; "
             f"Ctrl-C ends it (pid {os.getpid()})",
             flush=True,
         )
         head = "".join(f"{status:>11}" for status in STATUSES)
-        print(f"{'time':<8}  {'records':>9}{head}{'seconds':>9}{'lag after':>11}", flush=True)
+        last = "  feed" if settings.topics else ""
+        print(f"{'time':<8}  {'records':>9}{head}{'seconds':>9}{'lag after':>11}{last}", flush=True)
         arguments = [settings, "follow"]
         threading.Thread(target=session_for_landing, args=arguments, daemon=True).start()
         follower.follow()

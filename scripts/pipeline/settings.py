@@ -13,7 +13,7 @@ import pathlib
 import re
 import shlex
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ _PORT, _HOST = r":[1-9][0-9]{0,4}", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _ANY_PATH = r"[^~\x00-\x1f\x7f][^\x00-\x1f\x7f]*"
 _JAVA_PATH = r"[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*"  # Java class paths and HDFS URIs hold no others
 _CORES = r"([1-9][0-9]*|\*)(,[1-9][0-9]*)?"
+_TOPIC = "[a-z][a-z0-9_]{0,99}"
 _LOCAL_ONLY = (
     "the {stack} stack listens on this machine only; services that run elsewhere: STACK=cluster"
 )
@@ -68,9 +69,12 @@ class Settings:
         f"({_JAVA_PATH})?", "a folder: a path of letters, digits and . _ / + @ = -"
     )
     topic: str = _knob(
-        "[a-z][a-z0-9_]{0,99}",
+        _TOPIC,
         "lower-case letters, digits and _, first a letter: "
         "a plain name in Kafka, HDFS and SQL alike",
+    )
+    topics: str = _knob(
+        f"({_TOPIC}(,{_TOPIC})*)?", "names of topics with commas between them, or all"
     )
     data: str = _knob(_ANY_PATH, "a file's path")
     data_url: str = _knob(r"[^\x00-\x1f\x7f]*", "addresses with blanks between them")
@@ -196,7 +200,19 @@ class Settings:
 
     def feed(self, topic: str = "") -> Feed:
         """The feed of a topic, by default that of the knob TOPIC."""
+        if self.topics and not topic:
+            raise UsageError(
+                f"TOPICS is {self.topics}",
+                "this target works on one feed; only make land and make follow take several",
+                "name one: TOPIC=name",
+            )
         return Feed(topic or self.topic, self.hdfs, self.warehouse, self)
+
+    def feeds(self, existing: Iterable[str]) -> list[Feed]:
+        """The feeds of the knob TOPICS. existing: the topics there are, of which "all" takes those
+        with a feed's name."""
+        names = existing if self.topics == "all" else self.topics.split(",")
+        return [self.feed(name) for name in names if re.fullmatch(_TOPIC, name)]
 
 
 class Ports(NamedTuple):
@@ -292,6 +308,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         if name in _ADDRESSES:
             rule = _ADDRESSES[name][values["STACK"] != "cluster"]
         _check(name, values, origins[name], *rule)
+    _check_topics(values, origins, environ)
     _check_project_and_ports(values)
     if values["CLUSTER"]:
         _for_cluster_of_containers(values, origins)
@@ -331,6 +348,30 @@ def _check(name: str, values: dict[str, str], origin: str, pattern: str, meaning
             + (meaning.format(stack=values["STACK"])),
             "type: make help (the knobs, each with its default)",
         )
+
+
+def _check_topics(
+    values: dict[str, str], origins: dict[str, str], environ: Mapping[str, str]
+) -> None:
+    """UsageError for TOPICS that is empty, beside TOPIC, or names a feed twice."""
+    names = values["TOPICS"].split(",")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if "TOPICS" in environ and not values["TOPICS"] and origins["TOPICS"] != "default":
+        wrong, why = "TOPICS is empty", "it names the feeds to land"
+    elif values["TOPICS"] and (
+        origins["TOPIC"] == "make" or values["TOPIC"] != declared()["TOPIC"].default
+    ):
+        wrong = f"TOPIC is {values['TOPIC']}, and TOPICS is {values['TOPICS']}"
+        why = "TOPIC is one feed, TOPICS several; a command takes one of the two"
+    elif twice:
+        wrong, why = f"TOPICS names {', '.join(twice)} twice", "each feed is landed once"
+    else:
+        return
+    raise UsageError(
+        wrong,
+        f"it came from {origins['TOPICS'].replace('make', 'the make command line')}; {why}",
+        "type: make land TOPICS=first,second; or make land TOPICS=all",
+    )
 
 
 def _check_project_and_ports(values: dict[str, str]) -> None:

@@ -15,8 +15,6 @@ from faults_feeds import LIMIT_S, TABLES, say
 from stacks import ROOT, wait_until
 
 TRIES = 5  # a kill that came too late is repeated
-# {step: the folder in which it becomes visible}; other steps are a table's commit, or its files.
-SHOWN_BY = {"planned": "_checkpoint/offsets", "checkpoint": "_checkpoint/commits"}
 NUMBERS = itertools.count()
 
 
@@ -39,8 +37,7 @@ class Landing:
         self.begun = time.monotonic()
         self.base = f"/warehouse/{feed.topic}"
         logs = [f"{table}/_delta_log" for table in TABLES]
-        watched = [*TABLES, *logs, "_checkpoint/offsets", "_checkpoint/commits"]
-        self.before = {path: self.listing(path) for path in watched}
+        self.before = {path: self.listing(path) for path in [*TABLES, *logs]}
         self.output = ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
         self.process = feed.stack.start(target, self.output, TOPIC=feed.topic, **knobs)
         self.python = self.jvm = None
@@ -50,15 +47,13 @@ class Landing:
         return self.feed.stack.whole_since > self.begun
 
     def listing(self, path):
-        """Returns the paths of data files, commits or checkpoint files in a folder of the feed."""
+        """Returns the paths of data files or commits in a folder of the feed."""
         while True:
             try:
                 return {
                     each.path
                     for each in self.client.list_status(f"{self.base}/{path}")
                     if each.path.endswith((".parquet", ".json"))
-                    or "_checkpoint" in path
-                    and "." not in each.path.rsplit("/", 1)[1]
                 }
             except FileNotFoundError:
                 return set()
@@ -70,9 +65,9 @@ class Landing:
     def wait_for(self, step):
         """Returns True as soon as the step is visible, False when the landing ended before.
 
-        A step is one of: 'tables' (of a new feed, some of them created), 'session', 'planned'
-        (offsets are in the checkpoint), 'options begun' (files, no commit yet), 'options'
-        (committed), … 'messages', 'checkpoint' (the batch is complete).
+        A step is one of: 'tables' (of a new feed, some of them created), 'session', 'reading' (it
+        has said how many records are new), 'options begun' (files, no commit yet), 'options'
+        (committed), … 'messages' (the batch is complete).
         """
         limit = time.monotonic() + LIMIT_S
         while self.jvm is None:  # make, env.sh and Python start first
@@ -89,14 +84,20 @@ class Landing:
             while time.monotonic() < pause and self.alive(limit):
                 time.sleep(0.01)
             return self.process.poll() is None
-        path = SHOWN_BY.get(step, f"{step}/_delta_log").removesuffix(" begun/_delta_log")
-        # The first commit of a table creates it and belongs to no batch.
-        creation = f"/{0:020}.json"
-        while all(each.endswith(creation) for each in self.listing(path) - self.before[path]):
+        while not self.has_reached(step):
             if not self.alive(limit):
                 return False
             time.sleep(0.03)
         return self.process.poll() is None
+
+    def has_reached(self, step):
+        """Whether a step of a batch is visible."""
+        if step == "reading":
+            return " new records of " in self.output.read_text()
+        path = f"{step}/_delta_log".removesuffix(" begun/_delta_log")
+        # The first commit of a table creates it and belongs to no batch.
+        creation = f"/{0:020}.json"
+        return not all(each.endswith(creation) for each in self.listing(path) - self.before[path])
 
     def find_jvm(self):
         """Finds Spark's JVM and the Python that has started it, once there is one."""

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.thorough
 
 PAUSE_S = 0.5  # between two groups of messages
 MOST_FILES = 30  # of a table's current version: small ones, and a large one per 100,000 messages
-MOST_BATCHES = 110  # whose offsets Spark keeps: 100, and those of a clean-up that was skipped
 
 
 @pytest.fixture
@@ -68,8 +67,6 @@ def test_soak(stack, tmp_path, minutes):
         log = sum(1 for _ in client.list_status(f"{path}/_delta_log"))
         say(f"  {table:<10} {current} files, {log} in its log")
         assert current < MOST_FILES
-    kept = [following.listing(f"_checkpoint/{kind}") for kind in ("offsets", "commits")]
-    assert all(len(each) < MOST_BATCHES for each in kept), list(map(len, kept))
     say(
         f"  {batches} batches of {records:,} records, {accepted:,} attempts: 0 lost, 0 doubled; "
         f"{sum(reader.reads.values())} reads found every child"

@@ -33,9 +33,8 @@ from pipeline import settings
 KILLS = settings.load().kills
 DRIVER_STEPS = [
     "session",
-    "planned",
+    "reading",
     *(step for table in TABLES for step in (f"{table} begun", table)),
-    "checkpoint",
 ]
 OF_LANDINGS = [
     *((step, "driver") for step in DRIVER_STEPS),
@@ -207,7 +206,7 @@ class Kills:
             return kill_publishing(feed, kind[1], self.tmp_path)
         if kind[0] == "landing":
             # Once a batch is read, it no longer needs the broker.
-            step = "planned" if kind[1] == "kafka" else self.rng.choice(DRIVER_STEPS[1:-1])
+            step = "reading" if kind[1] == "kafka" else self.rng.choice(DRIVER_STEPS[1:-1])
             return kill_servers(feed, kind[1], step)
         return kill_driver(feed, *kind)
 
@@ -228,7 +227,7 @@ def new_lanes(stack, tmp_path):
 def test_a_landing_killed_at_each_step_of_a_batch_lands_each_message_once(stack, tmp_path):
     feed = synthetic_feed(stack, tmp_path, "steps")
     kills, reader = Kills([feed], tmp_path), Reader(stack, feed.topic)
-    for step in ("planned", "options begun", *TABLES, "checkpoint"):
+    for step in ("reading", "options begun", *TABLES):
         kills.kill(feed, (step, "driver"))
         reader.read(feed.topic)
     assert reader.reads[feed.topic] and not reader.broken

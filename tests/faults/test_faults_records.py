@@ -45,7 +45,7 @@ def wait_until_idle(process):
 
 @pytest.mark.timeout(1800)
 def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
-    """The DataNode dies after Spark has planned a batch and before Python reads its first file.
+    """The DataNode dies before the workers write the first file of a batch.
 
     Spark reports this as a Python traceback only; the message must still name the root cause.
     """
@@ -53,7 +53,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
     for _ in range(TRIES):
         feed.publish()
         landing = Landing(feed)
-        assert landing.wait_for("planned")
+        assert landing.wait_for("reading")
         landing.python.suspend()
         wait_until_idle(landing.jvm)  # it has read its plan back, and waits for Python
         datanode = psutil.Process(stack.service_pids()["datanode"])
@@ -84,7 +84,7 @@ def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_p
         return first
 
     with Reader(stack, feed.topic) as reader:
-        first = kill_landing(feed, "planned", publish, before="_checkpoint/commits")
+        first = kill_landing(feed, "options", publish, before="messages/_delta_log")
         feed.send(first)  # in a later batch of the run, which first repeats the interrupted one
         both = [Landing(feed), Landing(feed)]
         said = [landing.wait() for landing in both]

@@ -116,7 +116,7 @@ def test_reprocess_is_killed_while_the_broker_is_away_for_a_minute_of_another_la
     for _ in range(TRIES):
         other.publish(30)
         minute = Landing(other)
-        if minute.wait_for("planned"):
+        if minute.wait_for("reading"):
             break
         minute.ended_by_itself()
     else:

@@ -1,4 +1,4 @@
-"""What landing does when a table, its checkpoint or the topic is gone."""
+"""What landing does when a table or the topic is gone, or older scripts left a batch behind."""
 
 import deltalake
 import hdfs_native
@@ -47,13 +47,16 @@ def test_verify_sees_a_row_that_was_taken_away(stack):
     assert "DIFFERS" not in stack.run("verify", TOPIC="robbed", DATA="none")
 
 
-def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synthetic):
-    """The checkpoint is lost, while a batch was interrupted after its attempts were committed."""
+def test_what_an_interrupted_batch_of_older_scripts_left_is_deleted(stack, synthetic):
+    """Older scripts landed by a streaming query with a checkpoint. The batch was interrupted after
+    its attempts were committed."""
     path, _, _ = synthetic
     stack.run("publish land", TOPIC="synthetic_lost", DATA=path)
     before = {table: stack.table("synthetic_lost", table) for table in TABLES}
     folder = f"{stack.hdfs}/warehouse/synthetic_lost"
-    hdfs_native.Client(stack.hdfs).delete("/warehouse/synthetic_lost/_checkpoint", recursive=True)
+    checkpoint = "/warehouse/synthetic_lost/_checkpoint"
+    client = hdfs_native.Client(stack.hdfs)
+    client.mkdirs(checkpoint, create_parent=True)
     # Such a batch leaves rows of an attempt whose offset is beyond the ledger's end.
     for table in ("options", "questions", "attempts"):
         delta = deltalake.DeltaTable(f"{folder}/{table}")
@@ -67,6 +70,7 @@ def test_a_landing_without_its_checkpoint_goes_on_behind_the_ledger(stack, synth
         deltalake.write_deltalake(delta, frame, mode="append")
     stack.kcat("synthetic_lost", good(keen_id="half-written"))
     stack.run("land", TOPIC="synthetic_lost")
+    assert checkpoint not in [each.path for each in client.list_status("/warehouse/synthetic_lost")]
     for table, key, number in (
         ("attempts", "kafka_offset", 1),
         ("questions", "question_position", 2),

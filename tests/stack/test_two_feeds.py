@@ -9,9 +9,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from oracle import check_tables
-from pipeline.landing import stream
+from pipeline.landing import rounds
 from pipeline.publishing import synthetic
-from pipeline.tables.lock import feed_lock
 from stacks import TABLES
 
 ONE_AFTER_THE_OTHER = ["synthetic_first", "synthetic_second"]
@@ -21,8 +20,7 @@ SIDE_BY_SIDE = ["synthetic_left", "synthetic_right"]
 def land(stack, topic, barrier=None):
     """Lands a topic. barrier: of two side by side neither reads before the other could."""
     feed, batches = stack.settings.feed(topic), []
-    with feed_lock(feed):
-        stream.land(feed, lambda *_: barrier and barrier.wait(60), batches.append)
+    rounds.land(feed, lambda *_: barrier and barrier.wait(60), batches.append)
     assert len(batches) == 1
     return SparkSession.builder.getOrCreate().sparkContext.applicationId
 

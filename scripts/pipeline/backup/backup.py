@@ -1,6 +1,7 @@
 """Writes a feed to the file of a backup, and restores it from there."""
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import shlex
@@ -14,8 +15,9 @@ from pipeline.backup import archive
 from pipeline.backup.replay import Replay
 from pipeline.errors import Failure
 from pipeline.kafka import topics
+from pipeline.message.declaration import TABLES
 from pipeline.settings import Feed
-from pipeline.tables import delta, hdfs, position
+from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.lock import feed_lock
 
 CHUNK = 4 * 2**20  # bytes
@@ -156,5 +158,8 @@ def connect_to_topic(feed: Feed, manifest: archive.Manifest, folder: str) -> Non
     Replay(feed, manifest, ledger.to_pyarrow_dataset()).send()
     new_id = {delta.TOPIC_ID: topics.topic_id(feed) or ""}
     ledger.alter.set_table_properties(new_id, raise_if_not_exists=False)
-    # The checkpoint may have planned a batch with records that only the old topic has.
-    hdfs.client(feed.hdfs).delete(f"{folder}/_checkpoint", recursive=True)
+    # An interrupted batch may have left rows of records that only the old topic has.
+    restored = dataclasses.replace(feed, topic=os.path.basename(folder))
+    if len(tables := delta.open_tables(restored)) == len(TABLES):
+        landed = {int(partition): end for partition, end in manifest.landed.items()}
+        commits.delete_uncommitted_rows(restored, tables, landed)

@@ -6,16 +6,17 @@ As a module it prints the number of records of the topic TOPIC:
 
 import collections
 import contextlib
+import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, TopicAuthorizationFailedError
+from kafka.errors import KafkaError, LeaderNotAvailableError, TopicAuthorizationFailedError
 
 from pipeline import script
 from pipeline.errors import Outage
@@ -28,7 +29,17 @@ ANSWER_LIMIT_MS = 5000
 METADATA_S = 10  # make follow finds new partitions within this time
 
 Answer = TypeVar("Answer")
+Offsets = dict[int, int]  # {partition: offset}
+Places = dict[TopicPartition, int]  # the same for the partitions of several topics
 _own = threading.local()  # of each thread
+
+
+class Topic(NamedTuple):
+    """A topic as Kafka has it now."""
+
+    id: str  # Kafka gives a recreated topic another one
+    begins: Offsets  # the first record that is still kept
+    ends: Offsets  # after the last record, as end_offsets()
 
 
 def admin(settings: Settings, timeout_s: float = 30) -> KafkaAdminClient:
@@ -49,6 +60,7 @@ def _consumer(settings: Settings) -> KafkaConsumer:
         _own.consumer = KafkaConsumer(
             bootstrap_servers=settings.kafka,
             enable_auto_commit=False,
+            auto_offset_reset="earliest",  # where records expire while they are read
             metadata_max_age_ms=METADATA_S * 1000,
             check_crcs=False,
             isolation_level="read_committed",
@@ -84,6 +96,36 @@ def topic_id(feed: Feed) -> str | None:
     return next((str(each["topic_id"]) for each in found if each["error_code"] == 0), None)
 
 
+def existing(settings: Settings, wanted: Collection[str]) -> dict[str, Topic]:
+    """{topic: its state} of those of the topics that exist, by few requests for all of them."""
+    with contextlib.closing(admin(settings)) as client:
+        described = retry(lambda: client.describe_topics([*wanted]))
+    ids = {each["name"]: str(each["topic_id"]) for each in described if each["error_code"] == 0}
+    begins, ends = _begins(settings, ids), _ends(settings, ids)
+    kept, exact = _by_topic(begins), _by_topic(_after_last_records(settings, begins, ends))
+    return {name: Topic(topic_id, kept[name], exact[name]) for name, topic_id in ids.items()}
+
+
+def ends_of_topics(settings: Settings, wanted: Collection[str]) -> dict[str, Offsets]:
+    """{topic: the ends of its partitions, transaction markers included}, by one request.
+
+    Without topics that do not exist. KafkaError after ANSWER_LIMIT_MS.
+    """
+    consumer, partitions = _consumer(settings), _partitions(settings, wanted)
+    try:
+        return _by_topic(consumer.end_offsets(partitions, timeout_ms=ANSWER_LIMIT_MS))
+    except KeyError:  # a topic was deleted, or has no leader now
+        there = consumer.topics()
+        return ends_of_topics(settings, [name for name in wanted if name in there])
+
+
+def _by_topic(offsets: Places) -> dict[str, Offsets]:
+    found: dict[str, Offsets] = collections.defaultdict(dict)
+    for at in sorted(offsets):
+        found[at.topic][at.partition] = offsets[at]
+    return found
+
+
 def topic_settings(feed: Feed) -> dict[str, str]:
     """{name: value} of the topic's own settings, those that differ from the broker's."""
     resource = ConfigResource(ConfigResourceType.TOPIC, feed.topic)
@@ -96,9 +138,12 @@ def topic_settings(feed: Feed) -> dict[str, str]:
     }
 
 
-def _partitions(feed: Feed) -> list[TopicPartition]:
-    numbers = retry(lambda: _consumer(feed.settings).partitions_for_topic(feed.topic)) or ()
-    return [TopicPartition(feed.topic, number) for number in sorted(numbers)]
+def _partitions(settings: Settings, names: Iterable[str]) -> list[TopicPartition]:
+    consumer, found = _consumer(settings), []
+    for name in names:
+        numbers = retry(functools.partial(consumer.partitions_for_topic, name)) or ()
+        found += [TopicPartition(name, number) for number in sorted(numbers)]
+    return found
 
 
 def end_offsets(feed: Feed) -> dict[int, int]:
@@ -107,40 +152,65 @@ def end_offsets(feed: Feed) -> dict[int, int]:
     Transaction markers and uncommitted records occupy offsets but are not records. An account that
     may not read the topic cannot tell them apart: for it they are counted.
     """
-    begins, found = beginning_offsets(feed), {}
-    for at, end in _ends(feed).items():
-        begin, span, last = begins[at.partition], 1, None
+    names = [feed.topic]
+    begins, ends = _begins(feed.settings, names), _ends(feed.settings, names)
+    return {
+        at.partition: end for at, end in _after_last_records(feed.settings, begins, ends).items()
+    }
+
+
+def _after_last_records(settings: Settings, begins: Places, ends: Places) -> Places:
+    """The offset after each partition's last record before its end; its begin when it has none."""
+    found, span = {at: begins[at] for at in ends}, 1
+    sought = {at for at, end in ends.items() if end > begins[at]}
+    while sought:
+        starts = {at: max(begins[at], ends[at] - span) for at in sought}
         try:
-            while not last and span < 10 * (end - begin):
-                records = _read(feed.settings, at, max(begin, end - span), end)
-                last = collections.deque(records, maxlen=1)
-                span *= 10
-            found[at.partition] = last[0].offset + 1 if last else begin
+            last = {at: record.offset for at, record in _read(settings, starts, ends)}
         except TopicAuthorizationFailedError:
-            found[at.partition] = end
+            topics = {at.topic for at in ends}
+            if len(topics) == 1:
+                return ends
+            each = ({at: end for at, end in ends.items() if at.topic == topic} for topic in topics)
+            parts = (_after_last_records(settings, begins, of_topic) for of_topic in each)
+            return {at: end for part in parts for at, end in part.items()}
+        found |= {at: offset + 1 for at, offset in last.items()}
+        sought = {at for at in sought - last.keys() if starts[at] > begins[at]}
+        span *= 10
     return found
 
 
-def _ends(feed: Feed) -> dict[TopicPartition, int]:
-    return retry(lambda: _consumer(feed.settings).end_offsets(_partitions(feed)))
+def _begins(settings: Settings, names: Iterable[str]) -> Places:
+    return _offsets(_consumer(settings).beginning_offsets, _partitions(settings, names))
 
 
-def log_ends(feed: Feed) -> dict[int, int]:
-    """end_offsets() with transaction markers: one request. KafkaError after ANSWER_LIMIT_MS."""
-    found = _consumer(feed.settings).end_offsets(_partitions(feed), timeout_ms=ANSWER_LIMIT_MS)
-    return {at.partition: offset for at, offset in found.items()}
+def _ends(settings: Settings, names: Iterable[str]) -> Places:
+    return _offsets(_consumer(settings).end_offsets, _partitions(settings, names))
+
+
+def _offsets(
+    ask: Callable[[list[TopicPartition]], Places], partitions: list[TopicPartition]
+) -> Places:
+    def complete() -> Places:
+        try:
+            return ask(partitions)
+        except KeyError as error:  # so kafka-python says that a partition has no leader now
+            raise LeaderNotAvailableError(str(error)) from None
+
+    return retry(complete)
 
 
 def beginning_offsets(feed: Feed) -> dict[int, int]:
     """{partition: offset of the first record that is still kept}"""
-    found = retry(lambda: _consumer(feed.settings).beginning_offsets(_partitions(feed)))
-    return {at.partition: offset for at, offset in found.items()}
+    return {at.partition: offset for at, offset in _begins(feed.settings, [feed.topic]).items()}
 
 
 def records(feed: Feed) -> Iterator[ConsumerRecord]:
     """Every record up to the current end, partition by partition. Outage when Kafka is silent."""
-    for at, end in _ends(feed).items():
-        yield from _read(feed.settings, at, None, end)
+    begins = _begins(feed.settings, [feed.topic])
+    for at, end in _ends(feed.settings, [feed.topic]).items():
+        for _, record in _read(feed.settings, {at: begins[at]}, {at: end}):
+            yield record
 
 
 def oldest_timestamp(feed: Feed, landed: dict[int, int], ends: dict[int, int]) -> float | None:
@@ -152,32 +222,36 @@ def oldest_timestamp(feed: Feed, landed: dict[int, int], ends: dict[int, int]) -
     for partition, end in ends.items():
         start = max(landed.get(partition, 0), begins.get(partition, 0))
         at = TopicPartition(feed.topic, partition)
-        first = itertools.islice(_read(feed.settings, at, start, end), 1)
-        found += [record.timestamp / 1000 for record in first]
+        first = itertools.islice(_read(feed.settings, {at: start}, {at: end}), 1)
+        found += [record.timestamp / 1000 for _, record in first]
     return min(found, default=None)
 
 
 def _read(
-    settings: Settings, at: TopicPartition, start: int | None, end: int
-) -> Iterator[ConsumerRecord]:
-    """The committed records of a partition from `start` (None: the first) to before `end`."""
+    settings: Settings, starts: Places, ends: Places
+) -> Iterator[tuple[TopicPartition, ConsumerRecord]]:
+    """The committed records of partitions, from the start of each to before its end."""
     consumer = _consumer(settings)
-    consumer.assign([at])
-    if start is None:
-        consumer.seek_to_beginning(at)
-    else:
+    consumer.assign([*starts])
+    consumer.resume(*starts)  # another call may have paused them
+    for at, start in starts.items():
         consumer.seek(at, start)
-    silent_since = time.monotonic()
-    while consumer.position(at) < end:
-        for record in consumer.poll(timeout_ms=1000).get(at, ()):
-            if record.offset < end:
-                yield record
+    reading, silent_since = {*starts}, time.monotonic()
+    while True:
+        finished = {at for at in reading if consumer.position(at) >= ends[at]}
+        consumer.pause(*finished)
+        reading -= finished
+        if not reading:
+            return
+        for at, records in consumer.poll(timeout_ms=1000).items():
+            yield from ((at, record) for record in records if record.offset < ends[at])
             silent_since = time.monotonic()
         if time.monotonic() - silent_since > SILENCE_LIMIT_S:
+            at = min(reading)
             raise Outage(
                 f"Kafka at {settings.kafka} stopped sending topic {at.topic}",
-                f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of {end} "
-                f"in partition {at.partition}",
+                f"nothing came for {SILENCE_LIMIT_S} s, at offset {consumer.position(at)} of "
+                f"{ends[at]} in partition {at.partition}",
                 f"{settings.make('status')}; then again",
             )
 

@@ -1,4 +1,4 @@
-"""One batch of records to the four tables, as landing and reprocessing do it: the driver side.
+"""A batch of records to the tables of their feeds, for landing and reprocessing: the driver side.
 
 1. Spark's workers decode each record once and write the Parquet files of all four tables to HDFS
    (worker.py).
@@ -6,19 +6,18 @@
    contain such (correct).
 3. It commits the files (tables/commits.py): options and questions, then attempts, last the ledger.
 
-Files that no commit names belong to no table, so an interrupted batch is simply repeated.
+A batch may hold records of many feeds. Files that no commit names belong to no table.
 """
 
 import bisect
 import collections
 import functools
-import json
 import os
 import pathlib
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import deltalake
@@ -27,7 +26,6 @@ import numpy
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
-from deltalake import Transaction
 from pyspark.sql import DataFrame, SparkSession
 
 import pipeline
@@ -38,9 +36,10 @@ from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.parquet import TableFile, WrittenFile
+from pipeline.tables.position import Position
 
-# The columns of a record: int, bigint, timestamp, binary, binary.
-RECORD = ["kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
+# The columns of a record: string, int, bigint, timestamp, binary, binary.
+RECORD = ["topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
 _preparing = threading.Lock()
 KNOWN = ["keen_id", "content_hash", "kafka_partition", "kafka_offset"]  # of an accepted message
 STATUSES = "accepted", "duplicate", "rejected"
@@ -55,92 +54,70 @@ class Verdicts(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one batch landed."""
+    """What one batch landed of one feed."""
 
-    number: int
+    feed: Feed
     spans: dict[int, tuple[int, int]]  # {partition: (first offset, last offset)}
     statuses: collections.Counter[str]  # {status: messages}
     seconds: float
 
 
-Report = Callable[[Batch], object]  # called after each batch
+class Share(NamedTuple):
+    """What a batch takes of one feed: the records from `starts` to before `ends`."""
 
+    feed: Feed
+    tables: delta.Tables
+    starts: Position
+    ends: Position
 
-def query_id(feed: Feed) -> str | None:
-    """The id that Spark gave the query in its checkpoint; None when there is no checkpoint."""
-    try:
-        with hdfs.client(feed.hdfs).read(feed.folder("_checkpoint/metadata")) as file:
-            return str(json.loads(file.read())["id"])
-    except FileNotFoundError:
-        return None
+    def records(self) -> int:
+        """How many offsets it has."""
+        return sum(end - self.starts.get(at, 0) for at, end in self.ends.items())
 
+    def commit(self, parts: list[Part], begin: float) -> tuple[Batch | None, Accepted]:
+        """Commits what the workers wrote of it.
 
-class Landing:
-    """Lands the batches of one streaming query, one after the other.
+        Returns what it landed, None without any record; and the messages accepted among the last
+        RECENT_RECORDS of a partition. The workers get them for the next batch, and write no rows
+        for their repeats; resolve() finds the others. begin: by time.monotonic().
 
-    accepted: messages accepted among the last RECENT_RECORDS of a partition in the last batch. The
-    workers get them, and write no rows for their repeats. Step 2 removes rows of other repeats.
-    failure: what land() raised; Spark passes on only its text.
-    """
-
-    def __init__(self, feed: Feed, tables: delta.Tables, report: Report):
-        self.feed, self.tables, self.report = feed, tables, report
-        self.query_id = ""  # Spark writes it into a new checkpoint before the first batch
-        self.accepted: Accepted = {}
-        self.failure: Exception | None = None
-
-    def land(self, records: DataFrame, batch_id: int) -> None:
-        """What the query calls with each batch; the records are in the columns RECORD."""
-        try:
-            self.query_id = self.query_id or query_id(self.feed) or ""
-            if landed := self.land_batch(records, batch_id):
-                self.report(landed)
-        except Exception as error:
-            self.failure = error
-            raise
-
-    def close(self) -> None:
-        """Releases the tables: Py4J holds this object until the JVM collects the query."""
-        self.accepted, self.tables = {}, {}
-
-    def land_batch(self, records: DataFrame, batch_id: int) -> Batch | None:
-        """Lands one batch. None when it has no records."""
-        begin = time.monotonic()
-        parts = write_files(self.feed, records, self.accepted)
-        judged = pa.concat_tables(part.judged for part in parts)
+        Tables that have a commit of this batch from before an interruption get no second one.
+        """
+        judged = pa.concat_tables([worker.JUDGED.empty_table(), *(part.judged for part in parts)])
         if not len(judged):
-            return None
-        extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
-        found = judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
-        spans = {
-            row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"])
-            for row in found
-        }
-        # A message may repeat one of the same batch, or one that is in `attempts` already.
+            return None, {}
         keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
-        starts = {partition: first for partition, (first, _) in spans.items()}
-        verdicts = resolve(judged, accepted_before(self.tables["attempts"], keen_ids, starts))
+        # A message may repeat one of the same batch, or one that is in `attempts` already.
+        earlier = accepted_before(self.tables["attempts"], keen_ids, self.starts)
+        verdicts = resolve(judged, earlier)
         files = correct_files(self.feed, parts, verdicts)
 
         def commit(table: str) -> None:
-            committed = self.tables[table].transaction_version(self.query_id)
-            if committed is None or committed < batch_id:
-                marks = [Transaction(self.query_id, batch_id)]
+            if position.marked(self.tables[table]) != self.ends:
                 notes = {commits.LANDING_SECONDS: f"{time.monotonic() - begin:.3f}"}
-                commits.commit(table, self.tables[table], files, transactions=marks, notes=notes)
+                commits.commit(table, self.tables[table], files, self.ends, notes=notes)
 
         hdfs.at_once(commit, ["options", "questions"])
         commit("attempts")
         commit("messages")
 
         rows = zip(*(judged[name].to_pylist() for name in KNOWN), verdicts.status, strict=True)
-        self.accepted = {
+        accepted = {
             keen_id: (content_hash, f"{partition}-{offset}")
             for keen_id, content_hash, partition, offset, status in rows
-            if status == "accepted" and offset > spans[partition][1] - RECENT_RECORDS
+            if status == "accepted" and offset >= self.ends[partition] - RECENT_RECORDS
         }
         statuses = collections.Counter(verdicts.status)
-        return Batch(batch_id, spans, statuses, time.monotonic() - begin)
+        return Batch(self.feed, spans(judged), statuses, time.monotonic() - begin), accepted
+
+
+def spans(judged: pa.Table) -> dict[int, tuple[int, int]]:
+    """{partition: (first offset, last offset)}"""
+    extremes = [("kafka_offset", "min"), ("kafka_offset", "max")]
+    found = judged.group_by("kafka_partition").aggregate(extremes).to_pylist()
+    return {
+        row["kafka_partition"]: (row["kafka_offset_min"], row["kafka_offset_max"]) for row in found
+    }
 
 
 def session_for_landing(settings: Settings, name: str, messages: int = 0) -> SparkSession:
@@ -168,21 +145,29 @@ def _prepare_workers(spark: SparkSession, archive: pathlib.Path) -> None:
 
 
 def write_files(
-    feed: Feed, records: DataFrame, accepted: Accepted, ranks: dict[int, Ranked] | None = None
-) -> list[Part]:
-    """Has Spark's workers decode the records and write their files (worker.write)."""
-    address, folder, ranks = feed.hdfs, feed.folder(), ranks or {}
+    settings: Settings,
+    records: DataFrame,
+    accepted: dict[str, Accepted],
+    ranks: dict[int, Ranked] | None = None,
+) -> dict[str, list[Part]]:
+    """Has Spark's workers decode the records and write their files (worker.write).
+
+    records: in the columns RECORD. accepted, and the result: by topic.
+    """
+    address, warehouse, ranks = settings.hdfs, settings.warehouse, ranks or {}
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # What a nested function names is sent along with it, so it names as little as possible.
-        return worker.write(batches, address, folder, accepted, ranks)
+        return worker.write(batches, address, warehouse, accepted, ranks)
 
-    results = records.mapInArrow(write, worker.RESULT).collect()
-    return [worker.unpacked(row.result) for row in results]
+    found: dict[str, list[Part]] = collections.defaultdict(list)
+    for row in records.mapInArrow(write, worker.RESULT).collect():
+        found[row.topic].append(worker.unpacked(row.result))
+    return found
 
 
 def accepted_before(
-    attempts: deltalake.DeltaTable, keen_ids: Iterable[str], starts: position.Position
+    attempts: deltalake.DeltaTable, keen_ids: Iterable[str], starts: Position
 ) -> Accepted:
     """Those of the keen_ids that were accepted before this batch, from the table `attempts`.
 

@@ -3,54 +3,46 @@
 Otherwise landing would silently skip records, or mix those of two topics.
 """
 
-from typing import NamedTuple
-
 import deltalake
 
 from pipeline.errors import Failure
-from pipeline.kafka import topics
+from pipeline.kafka.topics import Topic
 from pipeline.settings import Feed
 from pipeline.tables.delta import TOPIC_ID
 from pipeline.tables.position import Position
 
 
-class Topic(NamedTuple):
-    """What landing needs to know of the topic."""
-
-    id: str
-    ends: Position  # {partition: offset after the last record}
-    expired: dict[int, tuple[int, int]]  # {partition: (from, to)}, gone before they were landed
-
-    def new(self, landed: Position) -> int:
-        """How many of its records are neither landed nor expired."""
-        return sum(
-            end - max(landed.get(partition, 0), self.expired.get(partition, (0, 0))[1])
-            for partition, end in self.ends.items()
-        )
+def expired_records(topic: Topic, landed: Position) -> dict[int, tuple[int, int]]:
+    """{partition: (from, to)} of the records that are gone and were not landed before."""
+    return {
+        at: (landed.get(at, 0), begin)
+        for at, begin in topic.begins.items()
+        if begin > landed.get(at, 0)
+    }
 
 
-def check_topic(feed: Feed, landed: Position | None, ledger: deltalake.DeltaTable | None) -> Topic:
+def check_topic(
+    feed: Feed,
+    topic: Topic | None,
+    landed: Position | None,
+    ledger: deltalake.DeltaTable | None,
+) -> Topic:
     """Checks that the topic is the one that was landed, and has every record after `landed`.
 
-    landed: the committed position of the ledger; both are None before the first landing. Failure
-    when the topic is missing, recreated or truncated, or records expired without SKIP_EXPIRED.
+    topic: as it is now; None when it does not exist. landed: the committed position of the ledger;
+    both are None before the first landing. Failure when the topic is missing, recreated or
+    truncated, or records expired without SKIP_EXPIRED.
     """
-    topic_id = topics.topic_id(feed)
-    if topic_id is None:
+    if topic is None:
         raise Failure(
             f"there is no topic {feed.topic} on {feed.settings.kafka}",
             "nothing was published yet, or TOPIC is misspelt",
             feed.make("publish", "DATA"),
         )
-    ends, landed = topics.end_offsets(feed), landed or {}
     if ledger is not None:
         known_id = ledger.metadata().configuration.get(TOPIC_ID)
-        _check_same_topic(feed, topic_id, ends, landed, known_id)
-    expired = {
-        partition: (landed.get(partition, 0), begin)
-        for partition, begin in topics.beginning_offsets(feed).items()
-        if begin > landed.get(partition, 0)
-    }
+        _check_same_topic(feed, topic, landed or {}, known_id)
+    expired = expired_records(topic, landed or {})
     if expired and not feed.settings.skip_expired:
         spans = "; ".join(
             f"partition {partition}: offsets {first} to {end - 1}, {end - first:,} records"
@@ -63,12 +55,10 @@ def check_topic(feed: Feed, landed: Position | None, ledger: deltalake.DeltaTabl
             f"{feed.make('land', SKIP_EXPIRED=1)} "
             f"(the loss is noted, and {feed.make('verify')} names it)",
         )
-    return Topic(topic_id, ends, expired)
+    return topic
 
 
-def _check_same_topic(
-    feed: Feed, topic_id: str, ends: Position, landed: Position, known_id: str | None
-) -> None:
+def _check_same_topic(feed: Feed, topic: Topic, landed: Position, known_id: str | None) -> None:
     """Failure when the topic was recreated, or ends before what is landed."""
     folder = feed.path()[:-1]
     ways_on = (
@@ -77,14 +67,14 @@ def _check_same_topic(
         f"{feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old; "
         f"then: {feed.make('land')}"
     )
-    if known_id != topic_id:
+    if known_id != topic.id:
         raise Failure(
             f"topic {feed.topic} is not the one that was landed: it was deleted and recreated",
-            f"its id is {topic_id}, the ledger belongs to {known_id}",
+            f"its id is {topic.id}, the ledger belongs to {known_id}",
             ways_on,
         )
     for partition, offset in landed.items():
-        if (end := ends.get(partition, 0)) < offset:
+        if (end := topic.ends.get(partition, 0)) < offset:
             raise Failure(
                 f"topic {feed.topic} ends before what is landed",
                 f"partition {partition} ends at {end}, landed is up to {offset}: "

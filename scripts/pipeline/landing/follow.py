@@ -1,4 +1,4 @@
-"""Lands a feed's new records again and again, within seconds, until it is stopped."""
+"""Lands the new records of feeds again and again, within seconds, until it is stopped."""
 
 import collections
 import contextlib
@@ -8,17 +8,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from kafka.errors import KafkaError
 
-from pipeline import errors
+from pipeline import errors, script
+from pipeline.errors import Failure
 from pipeline.kafka import topics
-from pipeline.landing import stream
+from pipeline.landing import rounds
 from pipeline.landing.batch import STATUSES, Batch
-from pipeline.settings import Feed
+from pipeline.landing.rounds import Backlog
+from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.stack import probes
-from pipeline.tables.lock import feed_lock
 from pipeline.tables.position import Position
 
 POLL_S = 0.5
@@ -26,6 +28,7 @@ PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets 
 METRICS_S = 10  # between two updates of the metrics while nothing is new
 FINISH_LIMIT_S = 20  # for the running landing, after a signal
 ATTEMPTS = 3  # of a landing that fails although the servers answer
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 10, 600  # until a feed that has trouble is tried again
 _ending = threading.Lock()  # acquired by the thread that ends the process
 
 
@@ -33,20 +36,32 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
-class Follower:
-    """Polls the topic's end, and lands what is new; waits for a topic and for servers.
+class Trouble(NamedTuple):
+    """Why a feed is not landed, and when it is tried again, by time.monotonic()."""
 
-    stopping: set it to end the loop. landing: held while a landing runs. total: {status, or
-    "batches": number} of what was landed. write_metrics: called after each landing and meanwhile.
+    failure: Failure
+    pause: float  # seconds, before this attempt
+    retry_at: float
+
+
+class Follower:
+    """Polls the ends of topics, and lands what is new; waits for topics and for servers.
+
+    write_metrics: called with a feed and its trouble, after each landing and meanwhile. stopping:
+    set it to end the loop. landing: held while a landing runs. total: {status, or "batches":
+    number} of what was landed.
     """
 
-    def __init__(self, feed: Feed, write_metrics: Callable[[Feed], object]):
-        self.feed, self.write_metrics = feed, write_metrics
+    def __init__(self, settings: Settings, write_metrics: Callable[[Feed, Failure | None], object]):
+        self.settings, self.write_metrics = settings, write_metrics
         self.stopping, self.landing = threading.Event(), threading.Lock()
         self.total: collections.Counter[str] = collections.Counter()
-        self.ends: Position | None = None  # of the topic, at the last landing
-        self.metrics_written = 0.0
-        self.told = False  # that there is no topic
+        self.existing: list[str] = []  # all topics
+        self.listed = self.metrics_written = 0.0  # when, by time.monotonic()
+        self.told: set[str] = set()  # topics that are waited for
+        self.ends: dict[str, Position] = {}  # of each topic, at its last landing
+        self.landed: dict[str, Position] = {}
+        self.troubles: dict[str, Trouble] = {}
 
     def follow(self) -> None:
         """Polls and lands until it is stopped. Raises a Failure that waiting does not mend."""
@@ -66,50 +81,104 @@ class Follower:
                     return
             self.stopping.wait(pause)
 
+    def feeds(self) -> list[Feed]:
+        """The feeds whose topics exist, and those whose topics did."""
+        if not self.existing or time.monotonic() > self.listed + topics.METADATA_S:
+            self.existing, self.listed = topics.names(self.settings), time.monotonic()
+        if not self.settings.topics:
+            feeds = [self.settings.feed()]
+        else:
+            feeds = self.settings.feeds(self.existing)
+        known = {*self.existing, *self.ends}
+        for feed in feeds:
+            if feed.topic not in known and feed.topic not in self.told:
+                say(f"there is no topic {feed.topic} yet: waiting for make publish")
+                self.told.add(feed.topic)
+        return [feed for feed in feeds if feed.topic in known]
+
     def poll(self) -> float:
         """Lands what is new since the last call. Returns the seconds to wait until the next one."""
-        if self.ends is None and self.feed.topic not in topics.names(self.feed.settings):
-            if not self.told:
-                say(f"there is no topic {self.feed.topic} yet: waiting for make publish")
-            self.told = True
-            return POLL_S
-        ends, pause = topics.log_ends(self.feed), POLL_S
-        if ends != self.ends:
-            self.land()
-            self.ends, self.metrics_written, pause = ends, 0, PAUSE_S
-        if time.monotonic() > self.metrics_written + METRICS_S:
-            self.write_metrics(self.feed)
+        feeds, now = self.feeds(), time.monotonic()
+        ends = topics.ends_of_topics(self.settings, [feed.topic for feed in feeds])
+        changed = [
+            feed
+            for feed in feeds
+            if ends.get(feed.topic) != self.ends.get(feed.topic, {})
+            or (feed.topic in self.troubles and now > self.troubles[feed.topic].retry_at)
+        ]
+        if changed:
+            self.land(changed)
+            self.ends |= {feed.topic: ends.get(feed.topic, {}) for feed in changed}
+        if changed or now > self.metrics_written + METRICS_S:
+            for feed in feeds:
+                trouble = self.troubles.get(feed.topic)
+                if feed in changed or trouble or not self.settings.topics:
+                    self.write_metrics(feed, trouble and trouble.failure)
             self.metrics_written = time.monotonic()
-        return pause
+        return PAUSE_S if changed else POLL_S
 
-    def land(self) -> None:
+    def land(self, feeds: list[Feed]) -> None:
         """Lands what is new, and prints a line for each batch."""
-        position: Position = {}
+        landing = rounds.Round(self.settings, feeds, self.report)
+        try:
+            landing.land(self.start)
+        finally:
+            if self.landing.locked():
+                self.landing.release()
+        for feed in feeds:
+            self.note(feed, landing.troubles.get(feed.topic))
 
-        def report(batch: Batch) -> None:
-            position.update({at: last + 1 for at, (_, last) in batch.spans.items()})
-            lag = "not known"
-            with contextlib.suppress(KafkaError):  # the batch is committed
-                ends = topics.log_ends(self.feed)
-                lag = f"{sum(max(0, end - position.get(at, 0)) for at, end in ends.items()):,}"
-            counts = "".join(f"{batch.statuses[status]:>11,}" for status in STATUSES)
-            say(f"{batch.statuses.total():>9,}{counts}{batch.seconds:>9.1f}{lag:>11}")
-            self.total.update(batch.statuses, batches=1)
+    def start(self, backlogs: list[Backlog]) -> None:
+        """A landing starts, unless the process ends: then it waits for that."""
+        self.landing.acquire()
+        self.landed |= {backlog.feed.topic: {**backlog.landed} for backlog in backlogs}
 
-        with feed_lock(self.feed), self.landing:
-            if not self.stopping.is_set():
-                stream.land(self.feed, lambda _, landed: position.update(landed), report)
+    def report(self, landed: list[Batch]) -> None:
+        """Prints the line of a batch."""
+        statuses = sum((batch.statuses for batch in landed), collections.Counter[str]())
+        for batch in landed:
+            ends = {at: last + 1 for at, (_, last) in batch.spans.items()}
+            self.landed[batch.feed.topic].update(ends)
+        lag = "not known"
+        with contextlib.suppress(KafkaError):  # the batch is committed
+            now = topics.ends_of_topics(self.settings, [batch.feed.topic for batch in landed])
+            lag = f"{sum(self.lag(topic, ends) for topic, ends in now.items()):,}"
+        counts = "".join(f"{statuses[status]:>11,}" for status in STATUSES)
+        seconds = max(batch.seconds for batch in landed)
+        line = f"{statuses.total():>9,}{counts}{seconds:>9.1f}{lag:>11}"
+        if self.settings.topics:
+            line += f"  {landed[0].feed.topic if len(landed) == 1 else f'{len(landed):,} feeds'}"
+        say(line)
+        self.total.update(statuses, batches=1)
+
+    def lag(self, topic: str, ends: Position) -> int:
+        return sum(max(0, end - self.landed[topic].get(at, 0)) for at, end in ends.items())
+
+    def note(self, feed: Feed, failure: Failure | None) -> None:
+        """Keeps and names the trouble of a feed. The only feed's trouble is raised."""
+        before = self.troubles.pop(feed.topic, None)
+        if failure is None:
+            if before:
+                say(f"feed {feed.topic} is landed again")
+            return
+        if not self.settings.topics:
+            raise failure
+        pause = min(2 * before.pause, LONGEST_PAUSE_S) if before else FIRST_PAUSE_S
+        self.troubles[feed.topic] = Trouble(failure, pause, time.monotonic() + pause)
+        if before is None or before.failure.what != failure.what:
+            say(f"feed {feed.topic} is left out; it is tried again by itself")
+            script.report(failure)
 
     def wait_for_servers(self, error: Exception) -> bool:
         """Waits until Kafka and HDFS answer. Returns False when make down has stopped them."""
-        settings = self.feed.settings
+        settings = self.settings
         say(f"waiting for the servers: {errors.cause(session.jvm_ended(error) or error)}")
         while True:
             if settings.stack == "local" and not settings.in_run_dir("pids/kafka").exists():
                 say("make down has stopped the servers")
                 return False
             with contextlib.suppress(Exception):  # each client has exceptions of its own
-                topics.log_ends(self.feed)
+                topics.names(settings)
                 probes.probe_hdfs(settings)
                 say("the servers answer")
                 return True

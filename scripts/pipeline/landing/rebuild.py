@@ -22,12 +22,13 @@ from typing import Any
 import numpy
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
 from pipeline.errors import Failure
 from pipeline.landing import batch, worker
 from pipeline.message.declaration import TABLES
 from pipeline.settings import Feed
-from pipeline.tables import commits, delta, hdfs
+from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.parquet import TableFile, WrittenFile
 
 VERDICT = ["keen_id", "status", "reason", "content_hash"]
@@ -53,7 +54,10 @@ def rebuild(feed: Feed) -> None:
     )
     client.mkdirs(feed.folder(MARK))
     delta.create_tables(feed, ledger.metadata().configuration.get(delta.TOPIC_ID))  # those missing
-    ledger = delta.existing_table(feed, "messages")
+    tables = delta.open_tables(feed)
+    ledger = tables["messages"]
+    # No table has rows beyond the ledger's end any more, whatever an interrupted landing left.
+    landed = position.complete(position.position_of(ledger) or {}, tables.values())
     old = delta.read(ledger.to_pyarrow_dataset(), [*POSITION, *VERDICT])
     attempts = delta.read(delta.existing_table(feed, "attempts").to_pyarrow_dataset(), batch.KNOWN)
     new, files = judged_again(feed, ledger.version(), attempts, old)
@@ -68,11 +72,8 @@ def rebuild(feed: Feed) -> None:
             for frame in commits.rows_without_attempt(opened, keen_ids):
                 dropped.write(frame)
             files += dropped.close()
-        commits.commit(table, opened, files, overwrite=True)
+        commits.commit(table, opened, files, landed, overwrite=True)
         print(f"  {table:<12}  {time.monotonic() - begin:>8.1f} s", flush=True)
-    # An interrupted landing left rows beyond the ledger's end, judged by the old rules. Their
-    # attempts are gone now. Without the checkpoint their records are landed as new ones.
-    client.delete(feed.folder("_checkpoint"), recursive=True)
     commits.delete_orphaned_rows(feed)
     print_changes(old, new)
     client.delete(feed.folder(MARK), recursive=True)
@@ -86,7 +87,8 @@ def judged_again(
     spark = batch.session_for_landing(feed.settings, "reprocess")
     ledger = spark.read.format("delta").option("versionAsOf", version).load(feed.path("messages"))
     ranks = ranks_of(attempts, old)
-    parts = batch.write_files(feed, ledger.select(*batch.RECORD), {}, ranks)
+    records = ledger.withColumn("topic", F.lit(feed.topic)).select(*batch.RECORD)
+    parts = batch.write_files(feed.settings, records, {}, ranks)[feed.topic]
     # Spark reads an empty ledger, of a landing interrupted in its first batch, in no part.
     judged = pa.concat_tables([worker.JUDGED.empty_table(), *(part.judged for part in parts)])
     verdicts = batch.resolve(judged, {})

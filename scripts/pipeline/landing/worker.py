@@ -3,6 +3,7 @@
 Spark's workers import this module, so it must not import those of the driver.
 """
 
+import concurrent.futures
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy
 import numpy.typing
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.message import batch_decoder, columns
 from pipeline.message.declaration import TABLES
@@ -17,7 +19,9 @@ from pipeline.tables import hdfs
 from pipeline.tables.parquet import TableFile, WrittenFile
 
 LAST = 2  # rank of a message that was not accepted before
-RESULT = "result binary"  # the schema of a task's result
+RESULT = "topic string, result binary"  # what a task returns of each topic: a packed Part
+# Feeds whose files a task closes at once: HDFS lets the writer of each file wait for half a second.
+FEEDS_CLOSED_AT_ONCE = 16
 
 Accepted = dict[str, tuple[str, str]]  # {keen_id: (content hash, position)}; position: "3-17"
 Array = numpy.typing.NDArray[Any]
@@ -78,75 +82,108 @@ def nothing(_: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     return iter(())
 
 
+class FeedFiles:
+    """The files of one task for one feed, and what is known of the records in them.
+
+    accepted: as much as is known of what was accepted before. ranks: by partition, of the messages
+    that precede others with their keen_id.
+    """
+
+    def __init__(self, address: str, folder: str, accepted: Accepted, ranks: dict[int, Ranked]):
+        client = hdfs.client(address)
+        self.files = {table: TableFile(client, folder, table) for table in TABLES}
+        self.repeats, self.ranks = Repeats(accepted), ranks
+        self.judged = [JUDGED.empty_table()]
+
+    def close(self) -> Part:
+        """Closes the files."""
+        written: list[WrittenFile] = sum(hdfs.at_once(TableFile.close, self.files.values()), [])
+        return Part(written, pa.concat_tables(self.judged))
+
+    def write(self, records: pa.RecordBatch) -> None:
+        """Writes the rows of these records."""
+        partitions = records["kafka_partition"].to_numpy()
+        offsets = records["kafka_offset"].to_numpy()
+        times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
+        rank = numpy.full(len(records), LAST, dtype=numpy.int8)
+        for partition, (ranked, their_ranks) in self.ranks.items():
+            at = numpy.searchsorted(ranked, offsets).clip(max=len(ranked) - 1)
+            has_one = (partitions == partition) & (ranked[at] == offsets)
+            rank[has_one] = their_ranks[at[has_one]]
+        found = batch_decoder.examine(records["value"].to_pylist())
+        statuses, reasons = ["rejected"] * len(records), list(found.reasons)
+        columns_of_order = (column.tolist() for column in (rank, times, partitions, offsets))
+        for place, order in enumerate(zip(*columns_of_order, strict=True)):
+            if found.reasons[place] is None:
+                keen_id, content_hash = found.keen_ids[place], found.hashes[place]
+                assert keen_id is not None and content_hash is not None
+                verdict = self.repeats.judge(keen_id, content_hash, order)
+                statuses[place], reasons[place] = verdict
+        written = numpy.array([status == "accepted" for status in statuses])
+        questions, options = numpy.zeros((2, len(records)), dtype=numpy.int64)
+        places = numpy.flatnonzero(written)
+        if len(places):
+            messages = found.messages.take(pa.array(found.rows[places]))
+            hashes = [found.hashes[place] for place in places]
+            rows = columns.tables(messages, partitions[places], offsets[places], hashes)
+            questions[places], options[places] = rows.questions, rows.options
+            for table, frame in rows.tables.items():
+                self.files[table].write(frame)
+        judged = pa.table(
+            {
+                "kafka_partition": partitions,
+                "kafka_offset": offsets,
+                "kafka_timestamp": times,
+                "rank": rank,
+                "keen_id": found.keen_ids,
+                "content_hash": found.hashes,
+                "valid": [reason is None for reason in found.reasons],
+                "status": statuses,
+                "reason": reasons,
+                "written": written,
+                "questions": questions,
+                "options": options,
+            }
+        ).cast(JUDGED)
+        ledger = columns.SCHEMAS["messages"]
+        arrays = [judged[name] if name in FOUND else records[name] for name in ledger.names]
+        self.files["messages"].write(pa.table(arrays, names=ledger.names).cast(ledger))
+        self.judged.append(judged)
+
+
+def by_topic(records: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yields (topic, its records) of each run of records of one topic."""
+    runs, begin = pc.run_end_encode(records["topic"]), 0
+    for topic, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        yield topic, records.slice(begin, end - begin)
+        begin = end
+
+
 def write(
     records: Iterator[pa.RecordBatch],
     address: str,
-    folder: str,
-    accepted: Accepted,
+    warehouse: str,
+    accepted: dict[str, Accepted],
     ranks: dict[int, Ranked],
 ) -> Iterator[pa.RecordBatch]:
-    """Writes the files of a task's records; yields RESULT, a row that tells what is in them.
+    """Writes the files of a task's records, which come topic by topic; yields RESULT.
 
-    address: of HDFS. folder: the feed's. accepted: as much as is known of what was accepted before.
-    ranks: by partition, of the messages that precede others with their keen_id.
+    address: of HDFS. warehouse: the folder of the feeds. accepted: by topic. ranks: see FeedFiles.
     """
-    client, repeats = hdfs.client(address), Repeats(accepted)
-    new = {table: TableFile(client, folder, table) for table in TABLES}
-    judged = [write_records(batch, new, repeats, ranks) for batch in records]
-    written: list[WrittenFile] = sum(hdfs.at_once(TableFile.close, new.values()), [])
-    part = Part(written, pa.concat_tables([JUDGED.empty_table(), *judged]))
-    yield pa.record_batch({"result": [packed(part)]})
-
-
-def write_records(
-    records: pa.RecordBatch, new: dict[str, TableFile], repeats: Repeats, ranks: dict[int, Ranked]
-) -> pa.Table:
-    """Writes the rows of these records; -> JUDGED."""
-    partitions, offsets = records["kafka_partition"].to_numpy(), records["kafka_offset"].to_numpy()
-    times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
-    rank = numpy.full(len(records), LAST, dtype=numpy.int8)
-    for partition, (ranked, their_ranks) in ranks.items():
-        at = numpy.searchsorted(ranked, offsets).clip(max=len(ranked) - 1)
-        has_one = (partitions == partition) & (ranked[at] == offsets)
-        rank[has_one] = their_ranks[at[has_one]]
-    found = batch_decoder.examine(records["value"].to_pylist())
-    statuses, reasons = ["rejected"] * len(records), list(found.reasons)
-    orders = zip(*(column.tolist() for column in (rank, times, partitions, offsets)), strict=True)
-    for place, order in enumerate(orders):
-        if found.reasons[place] is None:
-            keen_id, content_hash = found.keen_ids[place], found.hashes[place]
-            assert keen_id is not None and content_hash is not None
-            statuses[place], reasons[place] = repeats.judge(keen_id, content_hash, order)
-    written = numpy.array([status == "accepted" for status in statuses])
-    questions, options = numpy.zeros((2, len(records)), dtype=numpy.int64)
-    places = numpy.flatnonzero(written)
-    if len(places):
-        messages = found.messages.take(pa.array(found.rows[places]))
-        hashes = [found.hashes[place] for place in places]
-        rows = columns.tables(messages, partitions[places], offsets[places], hashes)
-        questions[places], options[places] = rows.questions, rows.options
-        for table, frame in rows.tables.items():
-            new[table].write(frame)
-    judged = pa.table(
-        {
-            "kafka_partition": partitions,
-            "kafka_offset": offsets,
-            "kafka_timestamp": times,
-            "rank": rank,
-            "keen_id": found.keen_ids,
-            "content_hash": found.hashes,
-            "valid": [reason is None for reason in found.reasons],
-            "status": statuses,
-            "reason": reasons,
-            "written": written,
-            "questions": questions,
-            "options": options,
-        }
-    ).cast(JUDGED)
-    ledger = columns.SCHEMAS["messages"]
-    arrays = [judged[name] if name in FOUND else records[name] for name in ledger.names]
-    new["messages"].write(pa.table(arrays, names=ledger.names).cast(ledger))
-    return judged
+    topic, files, closing = "", None, []
+    with concurrent.futures.ThreadPoolExecutor(FEEDS_CLOSED_AT_ONCE) as pool:
+        for batch in records:
+            for its_topic, rows in by_topic(batch):
+                if files is None or its_topic != topic:
+                    if files is not None:
+                        closing.append((topic, pool.submit(files.close)))
+                    topic, folder = its_topic, f"{warehouse}/{its_topic}"
+                    files = FeedFiles(address, folder, accepted.get(topic, {}), ranks)
+                files.write(rows)
+        if files is not None:
+            closing.append((topic, pool.submit(files.close)))
+        for its_topic, part in closing:
+            yield pa.record_batch({"topic": [its_topic], "result": [packed(part.result())]})
 
 
 def packed(part: Part) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from pipeline.errors import Failure
 from pipeline.monitoring import feed_state
 from pipeline.settings import Feed
 
@@ -34,7 +35,7 @@ def _counted(feed: Feed) -> dict[str, feed_state.Verdicts]:
     return {}
 
 
-def write(feed: Feed) -> feed_state.FeedState:
+def write(feed: Feed, trouble: Failure | None = None) -> feed_state.FeedState:
     """Replaces the feed's file. Returns the state that it shows."""
     state = feed_state.read(feed, _counted(feed))
     path = feed.settings.in_run_dir("metrics", f"{feed.topic}.prom")

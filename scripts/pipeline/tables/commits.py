@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.settings import Feed
-from pipeline.tables.delta import KEPT_H, existing_table, read
+from pipeline.tables import hdfs
+from pipeline.tables.delta import KEPT_H, Tables, existing_table, read
 from pipeline.tables.parquet import WrittenFile
-from pipeline.tables.position import Position, files_of
+from pipeline.tables.position import Position, complete, files_of, marks
 
 # In the history of the ledger: the duration of a batch. make status and the metrics read it.
 LANDING_SECONDS = "landing.seconds"
@@ -27,13 +28,13 @@ def commit(
     table: str,
     delta: deltalake.DeltaTable,
     files: Iterable[WrittenFile],
+    ends: Position,
     overwrite: bool = False,
-    transactions: Iterable[deltalake.Transaction] = (),
     notes: dict[str, str] | None = None,
 ) -> None:
     """One commit to the table: adds its files among these. overwrite: they replace all others.
 
-    notes: for the table's history.
+    ends: where the batch ends that these files are of. notes: for the table's history.
     """
     adds: list[AddAction | RemoveAction] = [
         AddAction(file.path, file.size, {}, file.modified, True, json.dumps(file.statistics))
@@ -42,7 +43,7 @@ def commit(
     ]
     if adds or overwrite:
         mode = "overwrite" if overwrite else "append"
-        properties = deltalake.CommitProperties(notes, app_transactions=list(transactions))
+        properties = deltalake.CommitProperties(notes, app_transactions=marks(ends))
         delta.create_write_transaction(adds, mode, delta.schema(), commit_properties=properties)
         delta.update_incremental()
 
@@ -87,15 +88,23 @@ def delete_orphaned_rows(feed: Feed) -> None:
         delete_attempts(existing_table(feed, child), sorted(without_attempt))
 
 
-def delete_uncommitted_rows(feed: Feed, landed: Position) -> None:
-    """Deletes the rows of an interrupted batch: all that are not before `landed`.
+def delete_uncommitted_rows(feed: Feed, tables: Tables, landed: Position) -> None:
+    """Deletes the rows of an interrupted batch that is not repeated: all not before `landed`.
 
-    Without a checkpoint the batch is not repeated: its records are landed as new ones. Attempts go
-    first, so that none is ever without its children.
+    Attempts go first, so that none is ever without its children.
     """
+    ends = complete(landed, tables.values())
     before = [f"(kafka_partition = {at} AND kafka_offset < {end})" for at, end in landed.items()]
     existing_table(feed, "attempts").delete(f"NOT ({' OR '.join(before) or 'false'})")
     delete_orphaned_rows(feed)
+
+    def mark(delta: deltalake.DeltaTable) -> None:
+        properties = deltalake.CommitProperties(app_transactions=marks(ends))
+        delta.update_incremental()
+        delta.create_write_transaction([], "append", delta.schema(), commit_properties=properties)
+        delta.update_incremental()
+
+    hdfs.at_once(mark, tables.values())
 
 
 def compact(delta: deltalake.DeltaTable) -> None:

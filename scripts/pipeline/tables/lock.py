@@ -18,17 +18,17 @@ FOLLOW = "follow.py"  # holds the lock for each landing only, and waits for it
 
 
 @contextlib.contextmanager
-def feed_lock(feed: Feed) -> Iterator[None]:
+def feed_lock(feed: Feed, waits: bool = True) -> Iterator[None]:
     """Holds the feed's lock while the block runs. Failure when another process holds it.
 
     Two concurrent landings would repeat each other's batches. make follow waits for the other
-    process; that one waits for a landing of make follow.
+    process, where it may; that one waits for a landing of make follow.
     """
     me = os.path.basename(sys.argv[0])
 
     def when_held(holder: str) -> None:
         holder = holder or "a process whose name is not known"
-        if me != FOLLOW and not holder.startswith(f"{FOLLOW},"):
+        if not waits or (me != FOLLOW and not holder.startswith(f"{FOLLOW},")):
             raise Failure(
                 f"feed {feed.topic} is being written already",
                 f"by {holder}",

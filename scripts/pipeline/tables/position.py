@@ -1,10 +1,11 @@
 """The committed position of a feed: the highest offsets in its ledger (table messages)."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import deltalake
+from deltalake import Transaction
 from deltalake.exceptions import TableNotFoundError
 from pyarrow.dataset import Fragment
 
@@ -12,6 +13,8 @@ from pipeline.settings import Feed
 
 # Property of the ledger: offsets never landed, JSON {partition: [[from, to], …]}
 EXPIRED = "kafka.expired"
+# Each commit of a batch carries, as Delta's transaction of this name, the batch's end.
+PARTITION = "kafka.partition.{}"
 
 Position = dict[int, int]  # {partition: offset after the last landed or expired record}
 
@@ -76,3 +79,22 @@ def note_expired(feed: Feed, gone: dict[int, tuple[int, int]]) -> None:
     for partition, span in gone.items():
         known.setdefault(partition, []).append(list(span))
     ledger.alter.set_table_properties({EXPIRED: json.dumps(known)}, raise_if_not_exists=False)
+
+
+def marks(ends: Position) -> list[Transaction]:
+    """What a commit of a batch with these ends carries."""
+    return [Transaction(PARTITION.format(partition), end) for partition, end in ends.items()]
+
+
+def marked(delta: deltalake.DeltaTable) -> Position:
+    """The ends of the last batch that was committed to this table. A batch marks all partitions."""
+    found: Position = {}
+    while (end := delta.transaction_version(PARTITION.format(len(found)))) is not None:
+        found[len(found)] = end
+    return found
+
+
+def complete(landed: Position, tables: Iterable[deltalake.DeltaTable]) -> Position:
+    """The position with all partitions that any of the tables has a mark of."""
+    known = {partition for table in tables for partition in marked(table)}
+    return dict.fromkeys(sorted(known | landed.keys()), 0) | landed
