@@ -96,7 +96,7 @@ def clean(environ: Mapping[str, str]) -> Environment:
 
 def exported(knobs: Settings) -> Environment:
     """The knobs, checked, and what shell scripts and Compose derive from them."""
-    names, feed, ports = list(settings.declared()), knobs.feed(), knobs.ports
+    names, feed, ports = list(settings.declared()), knobs.feed(knobs.topic), knobs.ports
     found = {"CONNECT_PORT": ports.connect, "JDBC_PORT": ports.jdbc}
     if knobs.stack != "cluster":
         found |= {

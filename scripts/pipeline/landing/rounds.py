@@ -116,7 +116,7 @@ class Backlog:
         starts = {at: self.landed.get(at, 0) for at in self.topic.ends}
         if self.interrupted:
             yield Share(self.feed, self.tables, starts, self.interrupted)
-            starts |= self.interrupted
+            starts = starts | self.interrupted
         left = {at: end - starts[at] for at, end in self.topic.ends.items()}
         batches = math.ceil(sum(left.values()) / MESSAGES_A_BATCH)
         for after in reversed(range(batches)):  # how many follow
