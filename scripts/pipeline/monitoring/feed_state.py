@@ -56,10 +56,13 @@ def read(
 ) -> FeedState:
     """The feed's state now.
 
-    counted: {file: verdicts in it} of an earlier call; is updated. log_ends: topics.log_ends(), if
-    the caller has them. Where all is landed they are the topic's ends, and no record is read.
+    counted: {file: verdicts in it} of an earlier call; is updated. log_ends: of ends_of_topics(),
+    if the caller has them. Where all is landed they are the topic's ends, and no record is read.
     """
-    ends = topics.retry(lambda: topics.log_ends(feed)) if log_ends is None else log_ends
+    ends = log_ends
+    if ends is None:
+        found = topics.retry(lambda: topics.ends_of_topics(feed.settings, [feed.topic]))
+        ends = found.get(feed.topic, {})
     ledger, oldest = delta.open_table(feed, "messages"), None
     landed = position.position_of(ledger) or {}
     if any(landed.get(partition, 0) != end for partition, end in ends.items()):
