@@ -22,6 +22,7 @@ from pipeline.landing.rounds import Backlog
 from pipeline.monitoring import prometheus
 from pipeline.settings import Feed, Settings
 from pipeline.tables import hdfs
+from pipeline.tables.position import Position
 from pipeline.text import printable
 
 NAMES = 5  # of feeds that one line lists
@@ -37,7 +38,11 @@ def main(settings: Settings) -> None:
         was_new = land_several(settings, print_batch)
     else:
         feed = settings.feed()
-        was_new = rounds.land(feed, print_start, print_batch)
+        try:
+            was_new = rounds.land(feed, print_start, print_batch)
+        except Failure as failure:
+            write_metrics(feed, failure)
+            raise
         if not was_new:
             total = sum(topics.end_offsets(feed).values())
             print(f"nothing new: all {total:,} records of topic {feed.topic} are landed already")
@@ -62,7 +67,14 @@ def land_several(settings: Settings, report: rounds.Report) -> bool:
         print(f"nothing new: {len(feeds) - len(landing.troubles):,} feeds are landed already")
     for failure in landing.troubles.values():
         script.report(failure)
-    hdfs.at_once(write_metrics, [*landing.landed.values()])
+    ends = topics.ends_of_topics(settings, [feed.topic for feed in feeds])
+
+    def write(feed: Feed) -> None:
+        write_metrics(feed, landing.troubles.get(feed.topic), ends.get(feed.topic, {}))
+
+    hdfs.at_once(
+        write, [feed for feed in feeds if feed.topic in {*landing.landed, *landing.troubles}]
+    )
     if landing.troubles:
         raise Failure(
             f"{len(landing.troubles):,} of {len(feeds):,} feeds were not landed: "
@@ -73,9 +85,12 @@ def land_several(settings: Settings, report: rounds.Report) -> bool:
     return was_new
 
 
-def write_metrics(feed: Feed) -> None:
+def write_metrics(
+    feed: Feed, trouble: Failure | None = None, log_ends: Position | None = None
+) -> None:
     try:
-        prometheus.write(feed)
+        if trouble is None or hdfs.exists(feed.hdfs, feed.folder()):  # TOPIC may be misspelt
+            prometheus.write(feed, trouble, log_ends)
     except Exception as error:  # what is landed is landed
         script.log_trace()
         print(f"the metrics could not be written: {printable(errors.cause(error))}")

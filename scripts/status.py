@@ -47,14 +47,15 @@ def main(settings: Settings) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(READ_AT_ONCE) as pool:
         for topic, found in zip(names, pool.map(state, names), strict=True):
+            trouble = feed_state.trouble(settings.feed(topic))
             if isinstance(found, str):
                 print(f"{topic:<24} {found}")
             else:
-                print_feed(found)
+                print_feed(found, trouble)
 
 
-def print_feed(feed: feed_state.FeedState) -> None:
-    """Prints a line for each partition, and what is landed with which verdict."""
+def print_feed(feed: feed_state.FeedState, trouble: str) -> None:
+    """Prints a line for each partition, what is landed with which verdict, and its trouble."""
     for partition, end in feed.ends.items():
         offset = feed.landed.get(partition, 0)
         print(f"{feed.topic:<24} {partition:>9} {end:>13,} {offset:>10,} {end - offset:>10,}")
@@ -65,7 +66,8 @@ def print_feed(feed: feed_state.FeedState) -> None:
         when = datetime.datetime.fromtimestamp(feed.last_batch, datetime.timezone.utc)
         batch = f"{when:%Y-%m-%d %H:%M:%S} UTC, took {feed.last_seconds:.1f} s"
     lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s; last batch: {batch}"
-    for name, text in (("messages", verdicts), ("rejected", reasons), ("lag", lag)):
+    lines = (("messages", verdicts), ("rejected", reasons), ("lag", lag), ("trouble", trouble))
+    for name, text in lines:
         if text:
             print(f"    {name:<10}" + "\n              ".join(textwrap.wrap(printable(text), 85)))
 

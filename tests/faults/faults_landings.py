@@ -33,13 +33,14 @@ class Landing:
     """
 
     def __init__(self, feed, target="land", **knobs):
+        knobs = knobs if "TOPICS" in knobs else {"TOPIC": feed.topic, **knobs}
         self.feed, self.client = feed, hdfs_native.Client(feed.stack.hdfs)
         self.begun = time.monotonic()
         self.base = f"/warehouse/{feed.topic}"
         logs = [f"{table}/_delta_log" for table in TABLES]
         self.before = {path: self.listing(path) for path in [*TABLES, *logs]}
         self.output = ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
-        self.process = feed.stack.start(target, self.output, TOPIC=feed.topic, **knobs)
+        self.process = feed.stack.start(target, self.output, **knobs)
         self.python = self.jvm = None
 
     def struck(self):

@@ -236,6 +236,33 @@ def test_a_landing_killed_at_each_step_of_a_batch_lands_each_message_once(stack,
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(1800)
+def test_feeds_that_are_landed_together_are_killed_at_each_step(stack, tmp_path):
+    """In turn they are landed together and alone. Kills are at the steps of the first one."""
+    feeds = [synthetic_feed(stack, tmp_path, f"together_{number}") for number in range(3)]
+    names = ",".join(feed.topic for feed in feeds)
+    reader = Reader(stack, *(feed.topic for feed in feeds))
+    for step in ("tables", "reading", "options begun", *TABLES):
+        for _ in range(TRIES):
+            for feed in feeds:
+                feed.publish()
+            landing = Landing(feeds[0], "follow" if step == "questions" else "land", TOPICS=names)
+            if landing.wait_for(step) and landing.kill("driver"):
+                break
+            landing.ended_by_itself()
+        else:
+            raise AssertionError(f"it was never at work at {step}")
+        for feed in feeds:
+            reader.read(feed.topic)
+        if step == "attempts":  # what the three had begun together, one of them finishes alone
+            stack.run("land", TOPIC=feeds[1].topic)
+    stack.run("land", TOPICS=names)
+    assert all(reader.reads.values()) and not reader.broken
+    for feed in feeds:
+        feed.check()
+
+
+@pytest.mark.thorough
 @pytest.mark.timeout(600 + 120 * KILLS)
 def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(stack, tmp_path):
     say(f"\n{KILLS} kills, SEED={SEED}")

@@ -14,54 +14,12 @@ import pyarrow as pa
 import pytest
 from deltalake.exceptions import TableNotFoundError
 
+from following import Following
 from messages import good, spoil
 from pipeline.tables.delta import _reuse
 from stacks import LIMIT_S, ROOT, clean_environment, wait_until
 
 pytestmark = pytest.mark.thorough
-
-
-class Following:
-    """A running `make follow`, its output and its ledger."""
-
-    def __init__(self, stack, topic):
-        self.stack, self.topic = stack, topic
-        self.output = ROOT / stack.run_dir / f"follow-{topic}-{time.monotonic_ns()}.out"
-        self.process = stack.start("follow", self.output, TOPIC=topic)
-
-    def said(self):
-        return self.output.read_text()
-
-    def wait_for(self, text):
-        wait_until(lambda: self.process.poll() is not None or text in self.said(), self.said)
-        assert text in self.said(), self.said()
-
-    def wait_for_rows(self, count):
-        """Waits until the ledger has so many rows."""
-
-        def reached():
-            with contextlib.suppress(TableNotFoundError):
-                path = f"{self.stack.hdfs}/warehouse/{self.topic}/messages"
-                return deltalake.DeltaTable(path).count() >= count
-
-        wait_until(reached, self.said)
-
-    def pid(self):
-        """The pid of the process itself, which is a child of make."""
-        self.wait_for("following topic")
-        return int(re.search(r"\(pid (\d+)\)", self.said())[1])
-
-    def end(self):
-        """Ends it by SIGTERM, and returns its output: it must exit with 0."""
-        os.kill(self.pid(), signal.SIGTERM)
-        assert self.process.wait(LIMIT_S) == 0, self.said()
-        assert "Traceback" not in self.said() and "error" not in self.said()
-        return self.said()
-
-    def kill(self):
-        """Kills it, make and all."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(LIMIT_S)
 
 
 @pytest.fixture

@@ -158,3 +158,32 @@ def test_make_protects_every_knob():
     """The Makefile keeps the text and the origin of those in KNOBS, whatever their value."""
     (knobs,) = re.findall(r"^KNOBS := (.*)", settings.makefile(), re.MULTILINE)
     assert sorted(knobs.split()) == sorted(settings.declared())
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"TOPICS": "a,B"}, "TOPICS is a,B"),
+        ({"TOPICS": "a,,b"}, "TOPICS is a,,b"),
+        ({"TOPICS": "a,b,a"}, "TOPICS names a twice"),
+        ({"TOPICS": ""}, "TOPICS is empty"),
+        ({"TOPICS": "a", "TOPIC": "b"}, "TOPIC is b, and TOPICS is a"),
+    ],
+)
+def test_topics_that_name_no_feeds_are_refused(given, message):
+    origins = " ".join(f"{name}=command_line" for name in given)
+    with pytest.raises(UsageError, match=message) as refused:
+        settings.read({**given, "KNOB_ORIGINS": origins})
+    assert "make" in refused.value.then
+
+
+def test_all_topics_are_those_whose_names_can_be_a_feeds():
+    found = settings.read({"TOPICS": "all"}).feeds(["a_feed", "Other", "with-dash", "b2"])
+    assert [feed.topic for feed in found] == ["a_feed", "b2"]
+    found = settings.read({"TOPICS": "b,a"}).feeds(["a"])
+    assert [feed.topic for feed in found] == ["b", "a"]
+
+
+def test_a_target_of_one_feed_takes_no_topics():
+    with pytest.raises(UsageError, match="TOPICS is a,b"):
+        settings.read({"TOPICS": "a,b"}).feed()

@@ -21,6 +21,7 @@ from pipeline.landing.rounds import Backlog
 from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.stack import probes
+from pipeline.tables import hdfs
 from pipeline.tables.position import Position
 
 POLL_S = 0.5
@@ -36,6 +37,9 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
+WriteMetrics = Callable[[Feed, Failure | None, Position], object]  # its trouble, its topic's ends
+
+
 class Trouble(NamedTuple):
     """Why a feed is not landed, and when it is tried again, by time.monotonic()."""
 
@@ -47,12 +51,12 @@ class Trouble(NamedTuple):
 class Follower:
     """Polls the ends of topics, and lands what is new; waits for topics and for servers.
 
-    write_metrics: called with a feed and its trouble, after each landing and meanwhile. stopping:
-    set it to end the loop. landing: held while a landing runs. total: {status, or "batches":
-    number} of what was landed.
+    write_metrics: called after each landing of a feed; for the only feed, and for those that have
+    trouble, also meanwhile. stopping: set it to end the loop. landing: held while a landing runs.
+    total: {status, or "batches": number} of what was landed.
     """
 
-    def __init__(self, settings: Settings, write_metrics: Callable[[Feed, Failure | None], object]):
+    def __init__(self, settings: Settings, write_metrics: WriteMetrics):
         self.settings, self.write_metrics = settings, write_metrics
         self.stopping, self.landing = threading.Event(), threading.Lock()
         self.total: collections.Counter[str] = collections.Counter()
@@ -110,12 +114,14 @@ class Follower:
             self.land(changed)
             self.ends |= {feed.topic: ends.get(feed.topic, {}) for feed in changed}
         if changed or now > self.metrics_written + METRICS_S:
-            for feed in feeds:
-                trouble = self.troubles.get(feed.topic)
-                if feed in changed or trouble or not self.settings.topics:
-                    self.write_metrics(feed, trouble and trouble.failure)
+            of = [each for each in feeds if each in changed or each.topic in self.troubles]
+            hdfs.at_once(lambda feed: self.write(feed, ends), of if self.settings.topics else feeds)
             self.metrics_written = time.monotonic()
         return PAUSE_S if changed else POLL_S
+
+    def write(self, feed: Feed, ends: dict[str, Position]) -> None:
+        trouble = self.troubles.get(feed.topic)
+        self.write_metrics(feed, trouble and trouble.failure, ends.get(feed.topic, {}))
 
     def land(self, feeds: list[Feed]) -> None:
         """Lands what is new, and prints a line for each batch."""
@@ -162,6 +168,7 @@ class Follower:
                 say(f"feed {feed.topic} is landed again")
             return
         if not self.settings.topics:
+            self.write_metrics(feed, failure, {})
             raise failure
         pause = min(2 * before.pause, LONGEST_PAUSE_S) if before else FIRST_PAUSE_S
         self.troubles[feed.topic] = Trouble(failure, pause, time.monotonic() + pause)

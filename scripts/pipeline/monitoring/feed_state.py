@@ -4,6 +4,8 @@ A file of the ledger never changes, so a process counts each file once.
 """
 
 import collections
+import contextlib
+import pathlib
 import time
 from typing import NamedTuple
 
@@ -49,6 +51,18 @@ class FeedState(NamedTuple):
         """{reason word: rejected messages}, the most frequent first."""
         found = self.verdicts.most_common()
         return {word: number for (status, word), number in found if status == "rejected"}
+
+
+def trouble_path(feed: Feed) -> pathlib.Path:
+    """The file that tells why the last landing of the feed failed, and what to type."""
+    return feed.settings.in_run_dir("metrics", f"{feed.topic}.trouble")
+
+
+def trouble(feed: Feed) -> str:
+    """Why the last landing of the feed failed; empty when it did not."""
+    with contextlib.suppress(OSError):
+        return trouble_path(feed).read_text(encoding="utf-8").strip()
+    return ""
 
 
 def read(

@@ -1,7 +1,8 @@
 """Metrics of a feed in Prometheus's text format: $RUN_DIR/metrics/TOPIC.prom
 
-make land and make follow write the file after each landing, make follow also while it waits. A
-Prometheus reads it by the textfile collector of its node exporter (--collector.textfile.directory).
+make land and make follow write the file after each landing, make follow of one feed also while it
+waits. A Prometheus reads it by the textfile collector of its node exporter
+(--collector.textfile.directory).
 """
 
 import functools
@@ -12,10 +13,12 @@ from typing import Any
 from prometheus_client import write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from pipeline import files
 from pipeline.errors import Failure
 from pipeline.monitoring import feed_state
 from pipeline.settings import Feed
 
+Numbers = dict[str, tuple[str, Mapping[Any, float | None]]]
 # Those that end in _total are counters, the others gauges.
 MEANINGS = {
     "feed_topic_end_offset": "Offset after the last record of the topic's partition.",
@@ -26,6 +29,7 @@ MEANINGS = {
     "feed_rejected_messages_total": "Rejected messages by reason.",
     "feed_last_batch_duration_seconds": "Duration of the last batch.",
     "feed_last_batch_timestamp_seconds": "When the last batch was landed.",
+    "feed_has_trouble": "1 when the last landing of the feed failed.",
 }
 
 
@@ -35,19 +39,34 @@ def _counted(feed: Feed) -> dict[str, feed_state.Verdicts]:
     return {}
 
 
-def write(feed: Feed, trouble: Failure | None = None) -> feed_state.FeedState:
-    """Replaces the feed's file. Returns the state that it shows."""
-    state = feed_state.read(feed, _counted(feed))
+def write(
+    feed: Feed, trouble: Failure | None = None, log_ends: dict[int, int] | None = None
+) -> None:
+    """Replaces the feed's file, and that of its trouble, which make status shows.
+
+    trouble: of its last landing. log_ends: as in feed_state.read(). The state of a feed that has
+    trouble may be unreadable.
+    """
     path = feed.settings.in_run_dir("metrics", f"{feed.topic}.prom")
     path.parent.mkdir(exist_ok=True)
-    registry = SimpleNamespace(collect=lambda: metrics(state))
-    write_to_textfile(str(path), registry)
-    return state
+    if trouble:
+        files.replace(feed_state.trouble_path(feed), f"{trouble.what}\n{trouble.then}\n")
+    else:
+        feed_state.trouble_path(feed).unlink(missing_ok=True)
+    state = None
+    try:
+        state = feed_state.read(feed, _counted(feed), log_ends)
+    except Exception:
+        if trouble is None:
+            raise
+    found = [*metrics(feed.topic, numbers(state))] if state else []
+    found += metrics(feed.topic, {"feed_has_trouble": ("", {"": int(trouble is not None)})})
+    write_to_textfile(str(path), SimpleNamespace(collect=lambda: found))
 
 
-def metrics(state: feed_state.FeedState) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-    """The metrics of a state, as prometheus_client writes them."""
-    numbers: dict[str, tuple[str, Mapping[Any, float | None]]] = {  # {name: (label, by its value)}
+def numbers(state: feed_state.FeedState) -> Numbers:
+    """The numbers of a state: {metric: (label, {its value: number})}."""
+    return {
         "feed_topic_end_offset": ("partition", state.ends),
         "feed_landed_offset": ("partition", {at: state.landed.get(at, 0) for at in state.ends}),
         "feed_lag_records": ("", {"": state.lag()}),
@@ -57,12 +76,16 @@ def metrics(state: feed_state.FeedState) -> Iterator[CounterMetricFamily | Gauge
         "feed_last_batch_duration_seconds": ("", {"": state.last_seconds}),
         "feed_last_batch_timestamp_seconds": ("", {"": state.last_batch}),
     }
-    for name, (label, by_value) in numbers.items():
+
+
+def metrics(topic: str, of: Numbers) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    """The numbers as prometheus_client writes them."""
+    for name, (label, by_value) in of.items():
         labels = ["topic", label] if label else ["topic"]
         kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
         family = kind(name, MEANINGS[name], labels=labels)
         for value, number in by_value.items():
             if number is not None:
-                family.add_metric([state.topic, str(value)][: len(labels)], number)
+                family.add_metric([topic, str(value)][: len(labels)], number)
         if family.samples or label:
             yield family

@@ -1,0 +1,102 @@
+"""make land and make follow with TOPICS: several feeds in one process."""
+
+import json
+import pathlib
+import re
+
+import pytest
+from kafka import KafkaAdminClient
+
+from following import Following
+from messages import good
+from oracle import check_tables
+from pipeline import files
+from pipeline.publishing import synthetic
+from stacks import MESSAGES, TABLES, wait_until
+
+
+def recreate(stack, topic):
+    """Deletes the topic, and creates it again with one more record than it had."""
+    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin.delete_topics([topic])
+    wait_until(lambda: topic not in admin.list_topics(), lambda: "the topic is still there")
+    admin.close()
+    stack.run("topic", TOPIC=topic)
+    stack.kcat(topic, good(), good(keen_id="second"))
+
+
+def test_several_feeds_are_landed_and_the_trouble_of_some_is_their_own(stack, tmp_path):
+    feeds = {}
+    for seed, topic in enumerate(("synthetic_some", "synthetic_more"), start=31):
+        path = tmp_path / f"{topic}.json"
+        synthetic.write(MESSAGES, seed, str(path))
+        lines = pathlib.Path(f"{path}.truth.rows.jsonl").read_text().splitlines()
+        feeds[topic] = path, [json.loads(line) for line in lines]
+        stack.run("publish", TOPIC=topic, DATA=path, PARTITIONS=seed - 30)
+    for topic in ("several_held", "several_recreated"):
+        stack.run("topic", TOPIC=topic)
+        stack.kcat(topic, good())
+    stack.run("land", TOPIC="several_recreated")
+    before = {table: stack.table("several_recreated", table) for table in TABLES}
+    recreate(stack, "several_recreated")
+    names = "several_recreated,synthetic_some,several_held,synthetic_more"
+    lock = stack.settings.in_run_dir("writing-several_held.lock")
+    with files.locked(lock, lambda holder: None) as held:
+        print("export.py, pid 1", file=held, flush=True)
+        said = stack.run("land", ok=False, TOPICS=names)
+        status = stack.run("status")
+    assert "2 of 4 feeds were not landed: " in said
+    assert "error: feed several_held is being written already\n       by export.py, pid 1" in said
+    assert "error: topic several_recreated is not the one that was landed" in said
+    for topic, (path, lines) in feeds.items():
+        check_tables({table: stack.table(topic, table) for table in TABLES}, lines)
+        assert "DIFFERS" not in stack.run("verify", TOPIC=topic, DATA=path)
+    assert before == {table: stack.table("several_recreated", table) for table in TABLES}
+    of_feed = status.partition("several_recreated ")[2]
+    assert re.match(r"[^\n]*\n(    .*\n)*    trouble +topic several_recreated is not", of_feed)
+    metrics = stack.settings.in_run_dir("metrics/several_recreated.prom").read_text()
+    assert 'feed_has_trouble{topic="several_recreated"} 1.0' in metrics
+    # It is landed when that is over. The others have nothing new.
+    said = stack.run("land", TOPICS="several_held,synthetic_some")
+    assert "1 new records of topic several_held" in said
+    assert len(stack.table("several_held", "attempts")) == 1
+    metrics = stack.settings.in_run_dir("metrics/several_held.prom").read_text()
+    assert 'feed_has_trouble{topic="several_held"} 0.0' in metrics
+    assert "nothing new" in stack.run("land", TOPIC="synthetic_more")
+    assert "nothing new" in stack.run("land", TOPICS="several_held,synthetic_some,synthetic_more")
+
+
+def test_a_topic_that_does_not_exist_stops_landing_before_it_begins(stack):
+    stack.run("topic", TOPIC="several_there")
+    stack.kcat("several_there", good())
+    said = stack.run("land", ok=False, TOPICS="several_there,several_missing")
+    assert "there is no topic several_missing" in said
+    assert not stack.settings.in_run_dir("metrics/several_there.prom").exists()
+
+
+@pytest.mark.thorough
+def test_all_topics_are_followed_new_ones_too_and_one_that_vanishes_is_named(stack):
+    for topic in ("all_first", "all_second"):
+        stack.run("topic", TOPIC=topic)
+        stack.kcat(topic, good())
+    following = Following(stack, "all", all_feeds=True)
+    try:
+        for topic in ("all_first", "all_second"):
+            following.wait_for_rows(1, topic)
+        admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
+        admin.delete_topics(["all_second"])
+        admin.close()
+        following.wait_for("feed all_second is left out")
+        stack.run("topic", TOPIC="all_third")
+        stack.kcat("all_third", good())
+        stack.kcat("all_first", good(keen_id="later"))
+        following.wait_for_rows(1, "all_third")
+        following.wait_for_rows(2, "all_first")
+        assert following.said().count("feed all_second is left out") == 1
+        said = following.end(errors=1)
+    finally:
+        if following.process.poll() is None:
+            following.kill()
+    assert "error: " in said.partition("feed all_second is left out")[2]
+    # Another process lands the feeds, and finds nothing left.
+    assert "nothing new" in stack.run("land", TOPICS="all_first,all_third")
