@@ -74,6 +74,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
 def test_the_same_event_again_in_every_way_and_two_landings_at_once(stack, tmp_path):
     feed = synthetic_feed(stack, tmp_path, "again", partitions=3)
     landed = []  # {partition: end} at each batch
+    stack.run("land", TOPIC=feed.topic)  # creates the tables
 
     def publish():
         first = feed.next_messages(20)
