@@ -89,11 +89,11 @@ class Follower:
         """The feeds whose topics exist, and those whose topics did."""
         if not self.existing or time.monotonic() > self.listed + topics.METADATA_S:
             self.existing, self.listed = topics.names(self.settings), time.monotonic()
+        known = {*self.existing, *self.ends}
         if not self.settings.topics:
             feeds = [self.settings.feed()]
         else:
-            feeds = self.settings.feeds(self.existing)
-        known = {*self.existing, *self.ends}
+            feeds = self.settings.feeds(sorted(known))
         for feed in feeds:
             if feed.topic not in known and feed.topic not in self.told:
                 say(f"there is no topic {feed.topic} yet: waiting for make publish")
