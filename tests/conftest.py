@@ -17,7 +17,7 @@ pytest.register_assert_rewrite("stacks", "judging", "oracle", "corpus_landing")
 from pipeline import settings  # noqa: E402
 from stacks import KNOWN_SHA256, MESSAGES, ROOT, LocalStack, started  # noqa: E402
 
-TAKE_MINUTES = {"access", "environment", "follow", "schema_change", "serve"}
+TAKE_MINUTES = {"access", "environment", "follow", "random_messages", "schema_change", "serve"}
 
 
 def pytest_addoption(parser):
@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(items):
         suite = item.path.parent.name
         if suite not in ("stack", "unit"):
             return (0,)
-        is_short = item.path.stem.removeprefix("test_") not in TAKE_MINUTES
-        return 1 + (suite == "unit"), is_short, place[item.path], rng.random()
+        is_long = item.path.stem.removeprefix("test_") in TAKE_MINUTES
+        return 1 if is_long else 2 if suite == "stack" else 3, place[item.path], rng.random()
 
     items.sort(key=order)
 
