@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from measured import Results
 from stack import LAND, Side, memory, processes_of
 
-CLIENTS = 4
-REST_S = 330  # until the server has given back what queries left (Memory in serving/server.py)
 # All answers of all attempts at one exam, compared with each other.
 HEAVY = """
 import itertools, sys
@@ -30,7 +28,7 @@ def measure(side: Side, results: Results, topic: str, other: str, runs: int) -> 
     The first answers without and with the server, its memory, and a landing beside clients.
     """
     note, count = results.note, results.real
-    print(f"\nmake serve: {runs} times each query, then {CLIENTS} clients", flush=True)
+    print(f"\nmake serve: {runs} times each query, then {results.clients} clients", flush=True)
     first = ["spark-sql", "-e", "SELECT count(*) FROM attempts"]
     for _ in range(runs):
         note("make sql: first answer, without a server", count, side.script(first, TOPIC=topic))
@@ -40,26 +38,26 @@ def measure(side: Side, results: Results, topic: str, other: str, runs: int) -> 
         note(f"make query with the server, {what}", count, side.make("query", TOPIC=topic))
     for _ in range(runs):
         note("make sql: first answer, with the server", count, side.script(first, TOPIC=topic))
-    time.sleep(REST_S)
+    time.sleep(results.rest_seconds)
     rested = started._replace(peak=memory(processes_of(server)))
-    note("make serve until it answers; its memory at rest", 0, rested)
-    with clients(side, topic):
+    rest = f"its memory after {results.rest_seconds} s of rest"
+    note(f"make serve until it answers; {rest}", 0, rested)
+    with clients(side, topic, results.clients):
         for _ in range(runs):
             side.remove_feed(other)
-            note(f"make land beside {CLIENTS} busy clients", count, side.script(LAND, TOPIC=other))
+            what = f"make land beside {results.clients} busy clients"
+            note(what, count, side.script(LAND, TOPIC=other))
     side.make("down")  # the server too
     side.make("up")
 
 
 @contextlib.contextmanager
-def clients(side: Side, topic: str) -> Iterator[None]:
-    """Keeps CLIENTS clients asking for as long as the block runs; none of them may fail."""
+def clients(side: Side, topic: str, count: int) -> Iterator[None]:
+    """Keeps this many clients asking for as long as the block runs; none of them may fail."""
     token = (side.run_dir / "connect.token").read_text().strip()
     environment = side.environment() | {"SPARK_CONNECT_AUTHENTICATE_TOKEN": token}
     ask = [sys.executable, "-c", HEAVY, f"sc://localhost:{side.settings.ports.connect}", topic]
-    asking = [
-        subprocess.Popen(ask, env=environment, stdout=subprocess.PIPE) for _ in range(CLIENTS)
-    ]
+    asking = [subprocess.Popen(ask, env=environment, stdout=subprocess.PIPE) for _ in range(count)]
     try:
         for client in asking:
             assert client.stdout and client.stdout.readline(), "a client ended without an answer"
