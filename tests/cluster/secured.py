@@ -182,13 +182,17 @@ def make_configuration() -> None:
 
 def make_clients() -> None:
     """A folder per account for CLIENT_CONF, as the owner of a cluster hands it out."""
+    of_spark = {
+        "SPARK_JARS": SPARK_JARS,
+        "CONNECTORS": ",".join(f"local:{jar}" for jar in (SETTINGS.jars / "spark").glob("*.jar")),
+    }
     for account in set(GROUPS) - set(SERVERS):
         client = folder("clients", account)
         for name in (
             *("core-site.xml", "hdfs-site.xml", "yarn-site.xml"),
             *("spark-defaults.conf", "kcat.conf"),
         ):
-            render(name, client / name, USER=account, SPARK_JARS=SPARK_JARS, NODEMANAGER="")
+            render(name, client / name, USER=account, NODEMANAGER="", **of_spark)
         if account in KAFKA_LOGINS:
             login = {"LOGIN": account, "PASSWORD": password(account)}
             render("client.properties", client / "client.properties", **login)

@@ -50,7 +50,9 @@ def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path)
     cluster.customer(FEED, PARTITIONS=2)
     cluster.make("publish", account=f"{FEED}_publisher", TOPIC=FEED, DATA=file)
     said = tmp_path / "land.log"
-    landing = cluster.start("land", said, TOPIC=FEED)
+    # Without the setting of its jars the session uploads them, as on a cluster that has none.
+    client = client_without(cluster, "pipeline", tmp_path, "spark.jars")
+    landing = cluster.start("land", said, TOPIC=FEED, CLIENT_CONF=client)
     pids = cluster.service_pids()
     managers = [pids["nodemanager"], pids["nodemanager2"]]
     wait_until(lambda: landing.poll() is not None or any(map(executors, managers)), said.read_text)
