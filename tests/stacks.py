@@ -73,9 +73,9 @@ def listens(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(true, what):
+def wait_until(true, what, limit_s=LIMIT_S):
     """Waits until true() is; what(): for the message when it never is."""
-    limit = time.monotonic() + LIMIT_S
+    limit = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < limit, what()
         time.sleep(0.2)
@@ -149,6 +149,12 @@ class Stack:
         """Returns the command line of `make target` on this stack."""
         knobs = {"RUN_DIR": self.run_dir, "KAFKA": self.kafka, "HDFS": self.hdfs, **knobs}
         return ["make", *target.split(), *(f"{name}={value}" for name, value in knobs.items())]
+
+    def question(self, **knobs):
+        """Returns the command line that answers the first question, as `make query` does all."""
+        _, _, *knobs = self.command("query", **knobs)
+        script = ["python", "scripts/query.py", "queries/01_how_many_assessments.sql"]
+        return ["env", *knobs, "scripts/env.sh", "--hdfs", *script]
 
     def kcat(self, topic, *values):
         """Publishes each value as one record with kcat, byte for byte and in this order.
