@@ -77,6 +77,7 @@ spark.read.text("file:///etc/passwd")
 spark.conf.set("spark.hadoop.fs.defaultFS", "file:///")
 spark.catalog.createTable(f"{feed}.another", path=f"{address}/attempts", source="delta")
 """.strip().splitlines()
+OF_JAVA = "reflect", "java_method", "try_reflect"  # functions that call a method of Java
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +169,8 @@ def test_readers_change_nothing(served):
     shown = jdbc(served, FEED, *sql)
     errors = re.findall(r"^Error: (.*)", shown, re.MULTILINE)
     assert len(errors) == len(sql) and all("This server " in error for error in errors), shown
-    for name in ("reflect", "java_method", "try_reflect"):
-        (answer,) = connect(served, FEED, f"SELECT {name}('java.lang.System', 'exit', 1)")
-        assert "UNRESOLVED_ROUTINE" in answer
+    java = [f"SELECT {name}('java.lang.System', 'exit', 1)" for name in OF_JAVA]
+    assert all("UNRESOLVED_ROUTINE" in answer for answer in connect(served, FEED, *java))
     after = {
         table: (DeltaTable(f"{address}/{table}").version(), rows)
         for table in TABLES
