@@ -28,8 +28,7 @@ def docker():
 @pytest.fixture(scope="session")
 def both(docker, stack, real_file):
     """Lands the real file in both stacks; returns the output of make all on Docker."""
-    topic = "assessments"
-    print("local:", seconds(stack.make("all", TOPIC=topic, DATA=real_file.resolve())))
-    said = docker.make("all", TOPIC=topic, DATA=real_file.resolve())
+    stack.run("publish land", TOPIC="assessments", DATA=real_file.resolve())
+    said = docker.make("all", TOPIC="assessments", DATA=real_file.resolve())
     print("docker:", seconds(said))
     return said

@@ -51,7 +51,7 @@ def test_the_tables_equal_those_of_the_local_stack(both, docker, stack, table):
 def test_make_all_says_what_the_local_one_says(both, docker, stack, real_file):
     """Both give the same answers to every question, and verify finds no difference."""
     assert "DIFFERS" not in both and both.count("== ") >= 10
-    local = answers(stack.make("query", TOPIC="assessments"))
+    local = answers(stack.run("query", TOPIC="assessments"))
     assert len(local) > 100 and answers(both) == local
 
 

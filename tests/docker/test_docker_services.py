@@ -49,8 +49,7 @@ def test_services_that_run_already_are_used_and_never_stopped(both, docker, stac
     docker.wait_healthy("kafka", "namenode", "datanode")
     with pytest.raises(AssertionError, match="hdfs does not answer at HDFS=hdfs://nobody:8020"):
         outsider(network, "up", **{**where, "HDFS": "hdfs://nobody:8020"})
-    stack.make("data", SYNTHETIC=500, SEED=9, DATA=ROOT / "data/test-docker.json")
-    stack.make("publish land", TOPIC="synthetic_out", DATA=ROOT / "data/test-docker.json")
+    stack.run("publish land", TOPIC="synthetic_out", DATA=ROOT / "data/test-docker.json")
     for table in TABLES:
         assert differences(stack, docker, "synthetic_out", table, but_kafkas_time(table)) == [0, 0]
 

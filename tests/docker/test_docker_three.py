@@ -106,7 +106,7 @@ def test_make_all_runs_on_the_cluster_unchanged(cluster, stack, real_file):
         assert "executor" in cluster.inside(
             worker, "bash", "-c", "ls -d /tmp/spark-work/app-*/*/stderr | sed s/stderr/executor/"
         )
-    stack.make("topic publish land", TOPIC="on_cluster", DATA=real_file.resolve())
+    stack.run("publish land", TOPIC="on_cluster", DATA=real_file.resolve())
     for table in TABLES:
         without = {"messages": [*POSITION, "kafka_timestamp"], "attempts": POSITION}.get(table, ())
         assert differences(stack, cluster, "on_cluster", table, without) == [0, 0], table
@@ -115,7 +115,7 @@ def test_make_all_runs_on_the_cluster_unchanged(cluster, stack, real_file):
 @pytest.mark.cluster
 def test_a_broker_a_worker_and_a_datanode_die_at_work_and_nothing_is_lost(cluster, stack):
     path = ROOT / "data" / "test-docker.jsonl"
-    stack.make("data", SYNTHETIC=MESSAGES, SEED=5, DATA=path)
+    stack.run("data", SYNTHETIC=MESSAGES, SEED=5, DATA=path)
     topic = "synthetic_cluster"
 
     # First a broker, during publishing: it leads one of the three partitions, and is a controller.
@@ -176,7 +176,7 @@ def test_a_broker_a_worker_and_a_datanode_die_at_work_and_nothing_is_lost(cluste
     assert len(re.findall(r"^ +\d+  0: ", said, re.MULTILINE)) == 2  # batches
 
     assert "DIFFERS" not in cluster.make("verify", TOPIC=topic, DATA=path)
-    stack.make("publish land", TOPIC=topic, DATA=path)
+    stack.run("publish land", TOPIC=topic, DATA=path)
     for table in TABLES:
         without = {"messages": [*POSITION, "kafka_timestamp"], "attempts": POSITION}.get(table, ())
         assert differences(stack, cluster, topic, table, without) == [0, 0], table
