@@ -4,6 +4,7 @@ Run by: make status
     scripts/env.sh python scripts/status.py
 """
 
+import contextlib
 import datetime
 import textwrap
 
@@ -11,8 +12,9 @@ from pipeline import errors, script
 from pipeline.kafka import topics
 from pipeline.monitoring import feed_state
 from pipeline.serving import service
-from pipeline.settings import Settings
+from pipeline.settings import Feed, Settings
 from pipeline.stack import probes, servers
+from pipeline.tables import commits
 from pipeline.text import printable
 
 
@@ -31,6 +33,7 @@ def main(settings: Settings) -> None:
     for topic in topics.names(settings):
         try:
             print_feed(feed_state.read(settings.feed(topic), {}))
+            print_compaction(settings.feed(topic))
         except Exception as error:  # one damaged feed must not hide the others
             script.log_trace()
             print(f"{topic:<24} not known: {printable(errors.cause(error))}")
@@ -51,6 +54,12 @@ def print_feed(feed: feed_state.FeedState) -> None:
     for name, text in (("messages", verdicts), ("rejected", reasons), ("lag", lag)):
         if text:
             print(f"    {name:<10}" + "\n              ".join(textwrap.wrap(printable(text), 85)))
+
+
+def print_compaction(feed: Feed) -> None:
+    """Prints why the last compaction of the feed's tables failed, if it did."""
+    with contextlib.suppress(FileNotFoundError):
+        print(f"    not compacted: {commits.compaction_note(feed).read_text()}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from pipeline.message import columns
 from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.tables import commits, delta, hdfs, position
-from pipeline.tables.parquet import TableFile, WrittenFile
+from pipeline.tables.parquet import REPEATED, TableFile, WrittenFile
 
 # The columns of a record: int, bigint, timestamp, binary, binary.
 RECORD = ["kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
@@ -260,9 +260,9 @@ def correct(
         target, source = TableFile(client, folder, table), f"{folder}/{table}/{path}"
         schema, at = columns.SCHEMAS[table], 0
         with client.read(source) as content:
-            parquet = pyarrow.parquet.ParquetFile(content)
+            parquet = pyarrow.parquet.ParquetFile(content, read_dictionary=REPEATED)
             for group in range(parquet.num_row_groups):
-                frame = parquet.read_row_group(group).cast(schema)
+                frame = parquet.read_row_group(group)
                 begin, at = at, at + len(frame)
                 if table in keep:
                     frame = frame.filter(pa.array(keep[table][begin:at]))

@@ -69,7 +69,7 @@ def land(feed: Feed, start: Start, report: Report) -> bool:
             start(topic.new(landed), landed)
             spark = starting.result()
         stream(spark, Landing(feed, tables, report), landed, topic.ends)
-        hdfs.at_once(commits.compact, tables.values())
+        commits.compact_tables(feed, tables)
     except Exception as error:
         raise interruption(feed, error) from None
     check_reached(feed, tables, topic.ends)
