@@ -259,8 +259,9 @@ def correct(
     for table, path, *_ in part.files:
         target, source = TableFile(client, folder, table), f"{folder}/{table}/{path}"
         schema, at = columns.SCHEMAS[table], 0
+        repeated = [name for name in REPEATED if name in schema.names]
         with client.read(source) as content:
-            parquet = pyarrow.parquet.ParquetFile(content, read_dictionary=REPEATED)
+            parquet = pyarrow.parquet.ParquetFile(content, read_dictionary=repeated)
             for group in range(parquet.num_row_groups):
                 frame = parquet.read_row_group(group)
                 begin, at = at, at + len(frame)
