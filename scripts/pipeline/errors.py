@@ -86,8 +86,13 @@ class NameQuota(Known):
     )
 
 
-class SafeModeByHand(Known):
+class SafeMode(Known):
+    """HDFS only reads."""
+
     retriable = True
+
+
+class SafeModeByHand(SafeMode):
     signs = "It was turned on manually"
     then = (
         "HDFS's administrator has put HDFS into safe mode, in which it only reads; to end that: "
@@ -95,10 +100,12 @@ class SafeModeByHand(Known):
     )
 
 
-class BlocksGone(Known):
-    """Every DataNode with the block is down, or has lost it: a client cannot tell which."""
+class BlocksGone(SafeMode):
+    """Every DataNode with the block is down, or has lost it: a client cannot tell which.
 
-    retriable = True
+    The NameNode starts in safe mode until DataNodes have reported enough blocks.
+    """
+
     signs = "All DataNodes failed|BlockMissing|The reported blocks|no live nodes contain"
     then = (
         "a DataNode is down, or has lost blocks: {status} shows whether all servers run; when they "
@@ -251,6 +258,7 @@ def root_cause(error: BaseException) -> str:
     text = re.sub(r'RPCError\("(?:\w+\.)*(\w+)", "', r"\1: ", text).replace('\\"', '"')
     text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own messages
     text = re.sub(DATANODE, r"\1:\2", text)
+    text = re.sub(r"\[STREAM_FAILED\] Query .*? with exception: ", "", text)
     text = text.replace("is in safe mode.\n", "is in safe mode. ")  # the reason follows
     # "Reason" is Spark's word for the cause of a failed batch.
     causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
