@@ -166,17 +166,20 @@ def marking_rule(answer: Answers) -> None:
 
 
 def gain_by_retake(answer: Answers) -> None:
-    *bands, total = answer("07")
-    title = (
-        f"A retake scores {total.mean_gain} points more than the attempt before it: "
-        f"{total.percent_better} % are better, {total.percent_equal} % equal, "
-        f"{total.percent_worse} % worse. Chance alone would give {total.gain_if_chance}"
-    )
+    found = answer("07")  # the total is last, and missing when no attempt has a score
+    rows = [row for row in [*found[-1:], *found[:-1]] if row.pairs]
+    title = "No attempt with a score was retaken"
+    if rows:
+        total = rows[0]
+        title = (
+            f"A retake scores {total.mean_gain} points more than the attempt before it: "
+            f"{total.percent_better} % are better, {total.percent_equal} % equal, "
+            f"{total.percent_worse} % worse. Chance alone would give {total.gain_if_chance}"
+        )
     note = (
         "Mean scores; the bar at ● is the 95 % interval of the mean gain; × is the score if scores "
         "were pure chance (the mean of first attempts at the same exams)."
     )
-    rows = [row for row in (total, *bands) if row.pairs]
     names = {"all": "every score", "4 all right": "everything right"}
     with draw(answer.feed, "gain_by_retake", title, note, (9, 3.9), columns=2) as (scores, shares):
         for place, row in enumerate(rows):
@@ -221,8 +224,10 @@ def gain_by_retake(answer: Answers) -> None:
 def exams_taken(answer: Answers) -> None:
     rows = sorted(answer("05"), key=lambda row: (-row.first_attempts, row.exam_name))
     by_attempts = sorted(rows, key=lambda row: -row.attempts)
-    title = f"{rows[0].exam_name} is taken most, by first attempts and by all"
-    if rows[0] != by_attempts[0]:
+    title = "No attempt is landed"
+    if rows:
+        title = f"{rows[0].exam_name} is taken most, by first attempts and by all"
+    if rows and rows[0] != by_attempts[0]:
         title = (
             f"{rows[0].exam_name} has most first attempts, {by_attempts[0].exam_name} most of all"
         )
@@ -252,7 +257,8 @@ def exams_taken(answer: Answers) -> None:
             words = f"+ {retakes} retakes" if place == 0 else f"+ {retakes}"
             axes.annotate(words, (row.attempts + 3, place), va="center", fontsize=8)
         rows_of(axes, [short(row.exam_name) for row in rows])
-        axes.set(xlabel="attempts", xlim=(0, 1.2 * by_attempts[0].attempts))
+        most = max((row.attempts for row in rows), default=1)
+        axes.set(xlabel="attempts", xlim=(0, 1.2 * most))
 
 
 def questions_to_review(answer: Answers) -> None:
@@ -306,7 +312,9 @@ def time_taken(answer: Answers) -> None:
     rows = [row for row in answer("14") if row.median_retake is not None]
     rows.sort(key=lambda row: (-row.median_retaken_first, row.exam_name))
     quicker = sum(row.median_retake < row.median_retaken_first for row in rows)
-    title = f"A retake takes less time than the first attempt in {quicker} of {len(rows)} exams"
+    title = "No exam with 50 attempts or more was retaken"
+    if rows:
+        title = f"A retake takes less time than the first attempt in {quicker} of {len(rows)} exams"
     note = (
         "Median minutes of the first attempts that were retaken (○) and of the retakes (●); in "
         "brackets their numbers. Exams with 50 attempts or more."

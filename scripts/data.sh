@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 help_if_asked "$@"
 need_env
+umask "$USER_UMASK" # a data file is no secret of the pipeline: containers read it as another user
 
 # The file of the assignment, known by this hash (9,315,053 bytes, 3,280 messages).
 known=1f594df822bdb3ef11107c40fd9cf84ba02545364e672a625d58365a82897229

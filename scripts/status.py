@@ -15,8 +15,9 @@ from pipeline import errors, script
 from pipeline.kafka import topics
 from pipeline.monitoring import feed_state
 from pipeline.serving import service
-from pipeline.settings import Settings
+from pipeline.settings import Feed, Settings
 from pipeline.stack import probes, servers
+from pipeline.tables import commits
 from pipeline.text import printable
 
 READ_AT_ONCE = 8  # ledgers: most of the time goes into waiting for HDFS
@@ -47,7 +48,8 @@ def main(settings: Settings) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(READ_AT_ONCE) as pool:
         for topic, found in zip(names, pool.map(state, names), strict=True):
-            trouble = feed_state.trouble(settings.feed(topic))
+            feed = settings.feed(topic)
+            trouble = "; ".join(filter(None, (feed_state.trouble(feed), compaction(feed))))
             if isinstance(found, str):
                 print(f"{topic:<24} {found}")
             else:
@@ -66,10 +68,17 @@ def print_feed(feed: feed_state.FeedState, trouble: str) -> None:
         when = datetime.datetime.fromtimestamp(feed.last_batch, datetime.timezone.utc)
         batch = f"{when:%Y-%m-%d %H:%M:%S} UTC, took {feed.last_seconds:.1f} s"
     lag = f"{feed.lag():,} records, {feed.lag_seconds():,.0f} s; last batch: {batch}"
-    lines = (("messages", verdicts), ("rejected", reasons), ("lag", lag), ("trouble", trouble))
-    for name, text in lines:
+    lines = {"messages": verdicts, "rejected": reasons, "lag": lag, "trouble": trouble}
+    for name, text in lines.items():
         if text:
             print(f"    {name:<10}" + "\n              ".join(textwrap.wrap(printable(text), 85)))
+
+
+def compaction(feed: Feed) -> str:
+    """Why the last compaction of the feed's tables failed; empty when it did not."""
+    with contextlib.suppress(FileNotFoundError):
+        return f"not compacted: {commits.compaction_note(feed).read_text()}"
+    return ""
 
 
 if __name__ == "__main__":

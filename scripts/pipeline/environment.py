@@ -26,7 +26,7 @@ from pipeline.settings import ROOT, Settings
 
 PASSED_ON = (
     # from one of our scripts to another
-    "USER_HOME KNOB_ORIGINS TRACE REAL_DATA ARCHIVES_FOR CLASS_LISTS "
+    "USER_HOME USER_UMASK KNOB_ORIGINS TRACE REAL_DATA ARCHIVES_FOR CLASS_LISTS "
     # where the system's programs and their libraries are
     "PATH LD_LIBRARY_PATH JAVA_HOME TMPDIR "
     # the terminal
@@ -48,6 +48,7 @@ INTERACTIVE = ("pyspark", "spark-sql", "scripts/shell.sh")  # their history is t
 # {option of env.sh: the servers that the command needs, as up.py names them}
 NEEDS = {"--up": [], "--kafka": ["kafka"], "--hdfs": ["namenode", "datanode"]}
 OPEN_FILES = 10_000  # Spark opens more than some systems allow at first (a Mac: 256)
+ADDRESS_SPACE = 5 * 2**30  # bytes; Spark's JVM has reserved up to 3.5 GB
 
 Environment = dict[str, str]
 
@@ -159,11 +160,17 @@ def prepared(knobs: Settings, environ: Environment, command: str) -> Environment
             "set-up makes it, and has not run yet",
             f"type: {knobs.make('setup')}",
         )
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < OPEN_FILES:  # RLIM_INFINITY is negative
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
-    os.umask(0o077)  # the run folder holds customers' data
+    raise_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    if limit := raise_limit(resource.RLIMIT_AS, ADDRESS_SPACE):
+        raise UsageError(
+            f"a process may have {limit // 1024:,} kB of address space here (ulimit -v)",
+            f"Java reserves up to {ADDRESS_SPACE // 1024:,} kB, most of which it never uses; with "
+            "less it crashes or hangs",
+            "type: ulimit -v unlimited; if the system refuses that, start a new shell, or have "
+            "its administrator raise the limit (/etc/security/limits.conf, or the scheduler's)",
+        )
+    umask = os.umask(0o077)  # the run folder holds customers' data
+    environ.setdefault("USER_UMASK", f"{umask:03o}")
     for folder in (
         knobs.in_run_dir("logs"),
         *(knobs.conf_dir / name for name in ("kafka", "hadoop", "spark")),
@@ -181,6 +188,18 @@ def prepared(knobs: Settings, environ: Environment, command: str) -> Environment
     render(knobs, environ)
     environ |= of_kafka_clients(knobs, environ)
     return environ | of_kerberos(knobs, environ)
+
+
+def raise_limit(kind: int, wanted: int) -> int:
+    """Raises a limit of this process to what is wanted. Returns it when it stays lower, else 0."""
+    soft, hard = resource.getrlimit(kind)
+    if not 0 <= soft < wanted:  # RLIM_INFINITY is negative
+        return 0
+    try:
+        resource.setrlimit(kind, (wanted, hard))
+        return 0
+    except (ValueError, OSError):
+        return soft
 
 
 def of_local_stack(knobs: Settings) -> Environment:
@@ -267,7 +286,8 @@ def of_spark(knobs: Settings, environ: Environment) -> Environment:
     the JVM accepts no class archive (stack/class_archives.py) if the class path contains a folder.
     """
     conf, archive = knobs.conf_dir / "spark", knobs.jars / "spark.jsa"
-    options = [f"-Dlog4j2.configurationFile={conf}/log4j2.properties"]
+    crash = f"-XX:ErrorFile={knobs.in_run_dir('logs')}/hs_err_pid%p.log"  # not into the project
+    options = [f"-Dlog4j2.configurationFile={conf}/log4j2.properties", crash]
     if environ.get("CLASS_LISTS"):  # see scripts/class_lists.sh
         options.append(f"-XX:DumpLoadedClassList={environ['CLASS_LISTS']}/spark.{os.getpid()}")
     elif archive.exists():
@@ -284,7 +304,7 @@ def of_spark(knobs: Settings, environ: Environment) -> Environment:
         "PYSPARK_SUBMIT_ARGS": f"--properties-file {conf}/spark-defaults.conf pyspark-shell",
         "SPARK_SUBMIT_OPTS": " ".join(options),
         # The launcher is the JVM that works out the driver's command.
-        "SPARK_LAUNCHER_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "SPARK_LAUNCHER_OPTS": f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC {crash}",
         "PYSPARK_DRIVER_PYTHON": python,
         # Executors on other machines have a Python of their own, and must reach this machine's
         # driver. By default Spark picks any interface of the machine.

@@ -46,20 +46,72 @@ class Outage(Failure):
 class Known(Failure):
     """A kind of fault that comes as an exception of a library.
 
-    signs: a pattern of its text. then: what to type; {status} is make status for this stack,
-    {run_dir} the run folder.
+    signs: a pattern of its text. folder: a pattern of what it names in HDFS. then: what to type;
+    {status} and {shell} are these targets for this stack, {run_dir} the run folder, {warehouse}
+    the folder of all feeds, {folder} what `folder` finds.
     """
 
     signs = ""
+    folder = ""
     then = ""
 
 
 class DiskFull(Known):
     signs = (
-        "No space left|quota exceeded|could only be written to|NotEnoughReplicas|"
-        "low on available disk space|Resources are low"
+        "No space left|Disk quota exceeded|could only be written to|NotEnoughReplicas|"
+        "low on available disk space|Resources are low|Read-only file system"
     )
-    then = "the disk is full, or nearly: free some space (df -h {run_dir} shows how much there is)"
+    then = (
+        "the disk is full, or nearly, or read-only: free some space (df -h {run_dir} shows how "
+        "much there is; on a cluster: {shell}, then: hdfs dfsadmin -report)"
+    )
+
+
+class SpaceQuota(Known):
+    signs = r"DSQuotaExceeded|Space quota of \S+ is exceeded"
+    folder = r"Space quota of (\S+) is exceeded"
+    then = (
+        "HDFS's administrator has limited the space of {folder} (a file that is being written "
+        "counts as a whole block for each copy): {shell}, then: hdfs dfs -count -q -h {folder}; "
+        "hdfs dfsadmin -clrSpaceQuota {folder} (or -setSpaceQuota with more)"
+    )
+
+
+class NameQuota(Known):
+    signs = r"NSQuotaExceeded|NameSpace quota \(directories and files\)"
+    folder = r"of directory (\S+) is exceeded"
+    then = (
+        "HDFS's administrator has limited the number of files in {folder}: {shell}, then: "
+        "hdfs dfs -count -q -h {folder}; hdfs dfsadmin -clrQuota {folder} (or -setQuota with more)"
+    )
+
+
+class SafeMode(Known):
+    """HDFS only reads."""
+
+    retriable = True
+
+
+class SafeModeByHand(SafeMode):
+    signs = "It was turned on manually"
+    then = (
+        "HDFS's administrator has put HDFS into safe mode, in which it only reads; to end that: "
+        "{shell}, then: hdfs dfsadmin -safemode leave"
+    )
+
+
+class BlocksGone(SafeMode):
+    """Every DataNode with the block is down, or has lost it: a client cannot tell which.
+
+    The NameNode starts in safe mode until DataNodes have reported enough blocks.
+    """
+
+    signs = "All DataNodes failed|BlockMissing|The reported blocks|no live nodes contain"
+    then = (
+        "a DataNode is down, or has lost blocks: {status} shows whether all servers run; when they "
+        "do: {shell}, then: hdfs fsck {warehouse} names the files that lack a block; "
+        "for a feed whose files are lost: hadoop fs -mv it aside, then restore or land it"
+    )
 
 
 class Refused(Known):
@@ -104,6 +156,16 @@ class NoRight(Refused):
     )
 
 
+class NoRightInHdfs(NoRight):
+    signs = "Permission denied: user="
+    folder = r'inode="([^"]+)"'
+    then = (
+        "this account has no right to that: use the one that has it, or have its owner, or HDFS's "
+        "administrator, give it the right: {shell}, then: hadoop fs -chown USER {folder} "
+        "(STACK=cluster: docs/customers.md says who may do what)"
+    )
+
+
 class ServerGone(Known):
     retriable = True
     signs = (
@@ -142,7 +204,8 @@ class JvmEnded(Known):
 
 # In this order: a text may have signs of several.
 KINDS: tuple[type[Known], ...] = (
-    DiskFull, ClockSkew, NoTicket, WrongLogin, NoRight, ServerGone, TimeTooLate, NoJava, JvmEnded,
+    SpaceQuota, NameQuota, DiskFull, SafeModeByHand, BlocksGone, ClockSkew, NoTicket, WrongLogin,
+    NoRightInHdfs, NoRight, ServerGone, TimeTooLate, NoJava, JvmEnded,
 )  # fmt: skip
 
 
@@ -160,9 +223,7 @@ def kind_of(error: BaseException) -> type[Failure] | None:
         return type(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull
-    # The NameNode gives low space as the reason of its safe mode in a second line.
-    text = cause(error)
-    kind = kind_of_text(f"{text} {error}", DiskFull) or kind_of_text(text)
+    kind = kind_of_text(root_cause(error))
     # Of kafka-python's errors, some carry nothing but their class.
     if kind is None and getattr(error, "retriable", False):
         return ServerGone
@@ -187,10 +248,18 @@ def is_refused(error: BaseException) -> bool:
 
 
 def cause(error: BaseException) -> str:
-    """The root cause in one line: the last Java cause, the end of a Python trace, or the error."""
+    """The root cause in one line that can be printed."""
+    return root_cause(error)[:300]
+
+
+def root_cause(error: BaseException) -> str:
+    """The last Java cause, the end of a Python trace, or the error; in one line of any length."""
     text = str(error).strip().replace("\\n", "\n")  # hdfs-native passes Java's trace on as one line
+    text = re.sub(r'RPCError\("(?:\w+\.)*(\w+)", "', r"\1: ", text).replace('\\"', '"')
     text = re.sub(r"\x1b\[[\d;]*m|↳ ?", "", text)  # and colours its own messages
     text = re.sub(DATANODE, r"\1:\2", text)
+    text = re.sub(r"\[STREAM_FAILED\] Query .*? with exception: ", "", text)
+    text = text.replace("is in safe mode.\n", "is in safe mode. ")  # the reason follows
     # "Reason" is Spark's word for the cause of a failed batch.
     causes = re.findall(r"^Caused by: (.*)", text, re.MULTILINE) or re.findall(
         r"Reason: (.+)", text
@@ -203,10 +272,11 @@ def cause(error: BaseException) -> str:
         lines = [": ".join(lines[:3])]
     if causes:
         line = causes[-1]
-    elif "Traceback (most recent call last):" in text:
-        line = lines[-1]
+    elif len(traces := text.split("Traceback (most recent call last):\n")) > 1:
+        # Behind its indented lines comes the exception, which may have lines of its own.
+        line = next(filter(re.compile(r"\S").match, traces[-1].splitlines()), lines[-1])
     elif isinstance(error, Failure):
         line = error.what
     else:
         line = f"{type(error).__name__}: {lines[0]}"
-    return re.sub(r"[\x00-\x1f\x7f]", " ", line)[:300]
+    return re.sub(r"[\x00-\x1f\x7f]", " ", line)

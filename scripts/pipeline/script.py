@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import sys
 import traceback
@@ -88,7 +89,14 @@ def mend(error: BaseException, settings: Settings) -> str | None:
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
     if kind is None or not issubclass(kind, Known):
         return None
-    return kind.then.format(status=settings.make("status"), run_dir=settings.in_run_dir())
+    found = re.search(kind.folder, errors.root_cause(error)) if kind.folder else None
+    return kind.then.format(
+        status=settings.make("status"),
+        shell=settings.make("shell"),
+        run_dir=settings.in_run_dir(),
+        warehouse=settings.warehouse,
+        folder=found[1] if found else settings.warehouse,
+    )
 
 
 def local_disk_is_full(settings: Settings) -> bool:

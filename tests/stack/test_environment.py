@@ -6,6 +6,7 @@ Cases are skipped when they need root or a namespace and this machine does not g
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -298,3 +299,19 @@ def test_what_set_up_has_not_made_is_not_made_by_a_command(tmp_path):
     output = output_of(command, ok=False, RUN_DIR=str(tmp_path / "new"))
     assert "has not run yet" in output and "type: make setup" in output
     assert not (tmp_path / "new").exists()
+
+
+def test_a_limit_of_the_address_space_is_named_before_java_starts(stack):
+    land = shlex.join(stack.command("land"))
+    output = output_of(["bash", "-c", f"ulimit -v 2500000; {land}"], ok=False)
+    assert "2,500,000 kB of address space" in output and "ulimit -v unlimited" in output
+
+
+@pytest.mark.parametrize("umask, mode", [("022", 0o644), ("027", 0o640)])
+def test_a_data_file_has_the_rights_of_the_users_umask(stack, tmp_path, umask, mode):
+    """The containers of docker-compose.yml read it as another user."""
+    (tmp_path / "source").write_text("[]")
+    file = tmp_path / "folder/data.json"
+    knobs = {"DATA": file, "DATA_URL": f"file://{tmp_path}/source", "ANY_HASH": 1}
+    output_of(["sh", "-c", f"umask {umask}; {shlex.join(stack.command('data', **knobs))}"], ok=True)
+    assert file.stat().st_mode & 0o777 == mode

@@ -6,9 +6,32 @@ import re
 
 import kafka
 import pytest
+from deltalake.exceptions import DeltaError
+from pyspark.errors import PythonException
 
-from pipeline import script, settings
+from pipeline import errors, script, settings
 from pipeline.settings import ROOT
+
+# HDFS's own words, as hdfs-native passes them on.
+SPACE = (
+    'RPCError("org.apache.hadoop.hdfs.protocol.DSQuotaExceededException", "The DiskSpace quota of '
+    "/warehouse/a is exceeded: quota = 1048576 B = 1 MB but diskspace consumed = 34.86 MB"
+    '\\n\\tat org.apache.hadoop.hdfs.server.namenode.FSDirectory.updateCount(FSDirectory.java)\\n")'
+)
+FILES = (
+    'RPCError("org.apache.hadoop.hdfs.protocol.NSQuotaExceededException", "The NameSpace quota '
+    "(directories and files) of directory /warehouse/a is exceeded: quota=2 file count=11"
+    '\\n\\tat x\\n")'
+)
+BY_HAND = (
+    'RPCError("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Cannot create file/a. '
+    'Name node is in safe mode.\\nIt was turned on manually. Use \\"hdfs dfsadmin -safemode '
+    'leave\\" to turn safe mode off.\\n\\tat x\\n")'
+)
+RIGHT = (
+    'RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied: user=other, '
+    'access=WRITE, inode=\\"/warehouse/a\\":root:supergroup:drwxr-xr-x\\n\\tat x\\n")'
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +54,14 @@ from pipeline.settings import ROOT
             "no right",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "ls -ld /x"),
+        (RuntimeError(SPACE), "hdfs dfsadmin -clrSpaceQuota /warehouse/a "),
+        (DeltaError(f"Generic HdfsObjectStore error: RPC error: {SPACE}"), "SpaceQuota"),
+        (PythonException(f"Traceback (most recent call last):\n  File x\nE: {SPACE}"), "SpaceQ"),
+        (RuntimeError(FILES), "hdfs dfsadmin -clrQuota /warehouse/a "),
+        (RuntimeError(BY_HAND), "hdfs dfsadmin -safemode leave"),
+        (RuntimeError(BY_HAND.replace("It was turned on manually", "Resources are low")), "full"),
+        (RuntimeError('DataTransferError("All DataNodes failed: []")'), "hdfs fsck /warehouse "),
+        (RuntimeError(RIGHT), "hadoop fs -chown USER /warehouse/a "),
         (kafka.errors.MessageSizeTooLargeError("t"), None),
         (ValueError("list index out of range"), None),
     ],
@@ -38,6 +69,15 @@ from pipeline.settings import ROOT
 def test_an_unforeseen_fault_gets_the_advice_that_fits_its_cause(error, mended, tmp_path):
     found = script.mend(error, settings.read({"RUN_DIR": str(tmp_path)}))
     assert mended in found if mended else found is None
+
+
+@pytest.mark.parametrize("text", [SPACE, FILES, BY_HAND, RIGHT])
+def test_the_reason_of_hdfs_is_given_in_its_own_words(text):
+    said = errors.cause(RuntimeError(text))
+    assert re.search("quota of|quota .directories|turned on manually|Permission denied", said)
+    assert "updateCount" not in said and "\\n" not in said
+    trace = f"Job aborted\nTraceback (most recent call last):\n  File x\nRuntimeError: {text}\n"
+    assert said == errors.cause(PythonException(trace))
 
 
 # A command that means a stack, a feed or a file, with no knobs behind it.

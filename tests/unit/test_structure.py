@@ -2,7 +2,9 @@
 
 import ast
 import graphlib
+import importlib.metadata
 import re
+import sys
 
 from pipeline import settings
 from pipeline.settings import ROOT
@@ -218,3 +220,32 @@ def test_no_part_of_the_code_names_a_place_that_moved():
             if not (ROOT / named).exists():
                 wrong.append(f"{path.relative_to(ROOT)} names {named}")
     assert wrong == [of_a_baseline]
+
+
+# --- containers -----------------------------------------------------------------------------------
+
+
+def test_what_runs_in_a_container_needs_only_the_packages_that_are_there():
+    """STACK=docker: the image has conf/requirements-run.txt. Imports in functions do not count."""
+    lock = (ROOT / "conf/requirements-run.txt").read_text()
+    there = {name.lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)}
+    of_module = importlib.metadata.packages_distributions()
+    ours = {"pipeline", *(path.stem for path in PROGRAMS)}
+    outside = {"notebook", "dictionary"}  # scripts/containers.sh refuses them
+    trees = {path: tree for path, tree in PROGRAMS.items() if path.parent == SCRIPTS}
+    trees = {path.stem: tree for path, tree in trees.items() if path.stem not in outside}
+    wrong = []
+    for name, tree in (LIBRARY | trees).items():
+        top_level = ast.Module([node for node in tree.body if is_import(node)], [])
+        for module in {each.partition(".")[0] for each in imported(top_level)}:
+            distributions = {
+                each.lower().replace("_", "-") for each in of_module.get(module, [module])
+            }
+            if module not in {*sys.stdlib_module_names, *ours} and not distributions & there:
+                wrong.append(f"{name} imports {module}")
+    assert len(trees) > 10 and len(there) > 20
+    assert not wrong
+
+
+def is_import(node):
+    return isinstance(node, ast.Import | ast.ImportFrom)

@@ -21,7 +21,7 @@ from pipeline.kafka import security, topics
 from pipeline.settings import Feed
 from pipeline.text import progress
 
-RECORDS_A_SLICE = 10_000
+RECORDS_A_SLICE, BYTES_A_SLICE = 10_000, 64 * 2**20  # at most
 RECORDS_IN_FLIGHT = 1000
 KAFKA_LIMIT = 2**20 + 12  # bytes: Kafka's default of max.message.bytes
 OVERHEAD = 4096  # bytes of a batch besides its record
@@ -44,16 +44,18 @@ class Replay:
         self.topic, self.kafka = feed.topic, feed.settings.kafka
         self.landed = {int(partition): end for partition, end in manifest.landed.items()}
         self.holes = {at: self.holes_end(at, end) for at, end in self.landed.items()}
-        self.limit = max(KAFKA_LIMIT, self.largest_record() + OVERHEAD)
+        largest = self.largest_record()
+        self.limit = max(KAFKA_LIMIT, largest + OVERHEAD)
+        self.slice = min(RECORDS_A_SLICE, max(1, BYTES_A_SLICE // max(1, largest)))
 
     def records(self, partition: int, begin: int, end: int) -> Iterator[Record]:
         """Yields the ledger's records from offset `begin` to before `end`, in order of offset.
 
-        Reads RECORDS_A_SLICE offsets at a time: the ledger may be larger than memory.
+        Reads some offsets at a time: the ledger may be larger than memory.
         """
         at, offset = pc.field("kafka_partition"), pc.field("kafka_offset")
-        for first in range(begin, end, RECORDS_A_SLICE):
-            to = min(end, first + RECORDS_A_SLICE)
+        for first in range(begin, end, self.slice):
+            to = min(end, first + self.slice)
             place = (at == partition) & (offset >= first) & (offset < to)
             columns = ["kafka_offset", "key", "value", "kafka_timestamp"]
             found = self.ledger.to_table(columns=columns, filter=place).sort_by("kafka_offset")
@@ -136,6 +138,7 @@ class Replay:
 
         Failure when one gets another offset than its own.
         """
+        most = min(RECORDS_IN_FLIGHT, self.slice)
         more = progress(missing, "sent", "records", 1)
         producer = KafkaProducer(
             bootstrap_servers=self.kafka,
@@ -153,7 +156,7 @@ class Replay:
             # Empty records, which are deleted afterwards, fill the holes between offsets.
             empty = map(Record, range(begin, hole))
             waiting = itertools.chain(empty, self.records(partition, max(begin, hole), end))
-            while records := list(itertools.islice(waiting, RECORDS_IN_FLIGHT)):
+            while records := list(itertools.islice(waiting, most)):
                 sent = [
                     producer.send(self.topic, (value,), key, partition=partition, timestamp_ms=time)
                     for _, key, value, time in records

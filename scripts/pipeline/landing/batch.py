@@ -35,7 +35,7 @@ from pipeline.message import columns
 from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.tables import commits, delta, hdfs, position
-from pipeline.tables.parquet import TableFile, WrittenFile
+from pipeline.tables.parquet import REPEATED, TableFile, WrittenFile
 from pipeline.tables.position import Position
 
 # The columns of a record: string, int, bigint, timestamp, binary, binary.
@@ -244,10 +244,11 @@ def correct(
     for table, path, *_ in part.files:
         target, source = TableFile(client, folder, table), f"{folder}/{table}/{path}"
         schema, at = columns.SCHEMAS[table], 0
+        repeated = [name for name in REPEATED if name in schema.names]
         with client.read(source) as content:
-            parquet = pyarrow.parquet.ParquetFile(content)
+            parquet = pyarrow.parquet.ParquetFile(content, read_dictionary=repeated)
             for group in range(parquet.num_row_groups):
-                frame = parquet.read_row_group(group).cast(schema)
+                frame = parquet.read_row_group(group)
                 begin, at = at, at + len(frame)
                 if table in keep:
                     frame = frame.filter(pa.array(keep[table][begin:at]))

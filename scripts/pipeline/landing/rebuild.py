@@ -115,7 +115,7 @@ def delete_exchanged(feed: Feed, attempts: pa.Table, accepted: pa.Table) -> None
     now = {keen_id: its for keen_id, *its in rows_of(accepted, batch.KNOWN)}
     were = rows_of(attempts, batch.KNOWN)
     if exchanged := [keen_id for keen_id, *its in were if now.get(keen_id, its) != its]:
-        commits.delete_attempts(delta.existing_table(feed, "attempts"), exchanged)
+        commits.delete_attempts(feed, "attempts", exchanged)
         commits.wait_for_readers()
 
 

@@ -264,7 +264,7 @@ class Round:
 
         def compact(backlog: Backlog) -> None:
             if not self.is_of_many or time.monotonic() < until:
-                hdfs.at_once(commits.compact, backlog.tables.values())
+                commits.compact_tables(backlog.feed, backlog.tables)
 
         def files(backlog: Backlog) -> int:
             return len(backlog.tables["messages"].file_uris())

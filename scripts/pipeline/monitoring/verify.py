@@ -68,7 +68,7 @@ class Reconciliation:
         # Between two landings the tables agree, and hold nothing beyond the topic's end.
         with feed_lock(feed):
             self.ends, self.begins = topics.end_offsets(feed), topics.beginning_offsets(feed)
-            self.database = sql.open_tables(feed)
+            self.database = sql.with_tables(feed)
             self.ledger = delta.existing_table(feed, "messages")
         self.rows = {name: self.number(name) for name in TABLES}
 

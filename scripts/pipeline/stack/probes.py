@@ -11,6 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import hdfs_native
 
@@ -55,15 +56,21 @@ def probe_namenode(settings: Settings) -> None:
 def probe_datanode(settings: Settings) -> None:
     """Writes, reads and deletes a file: the NameNode's safe mode is over, a DataNode has blocks."""
     # The NameNode's page comes first: without a DataNode the client retries a write for seconds.
-    page = f"http://127.0.0.1:{settings.ports.namenode_http}/jmx"
-    bean = "Hadoop:service=NameNode,name=FSNamesystemState"
-    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with without_proxy.open(f"{page}?qry={bean}", timeout=SERVER_ANSWERS_WITHIN_S) as answer:
-        found = json.load(answer)["beans"][0]
-    nodes, state = found["NumLiveDataNodes"], found["FSState"]
-    if nodes < 1 or state != "Operational":
-        raise OSError(f"{nodes} live DataNodes, HDFS is in state {state}")
+    nodes = of_namenode(settings, "FSNamesystemState")["NumLiveDataNodes"]
+    safe_mode = of_namenode(settings, "NameNodeInfo")["Safemode"]  # why; empty when it is off
+    if nodes < 1 or safe_mode:
+        raise OSError(f"{nodes} live DataNodes. {safe_mode}")
     write_read_delete(settings, f"/.probe-{os.getpid()}")
+
+
+def of_namenode(settings: Settings, bean: str) -> dict[str, Any]:
+    """What the NameNode's page says of itself."""
+    page = f"http://127.0.0.1:{settings.ports.namenode_http}/jmx"
+    address = f"{page}?qry=Hadoop:service=NameNode,name={bean}"
+    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with without_proxy.open(address, timeout=SERVER_ANSWERS_WITHIN_S) as answer:
+        found: dict[str, Any] = json.load(answer)["beans"][0]
+    return found
 
 
 def write_read_delete(settings: Settings, path: str) -> None:

@@ -145,10 +145,12 @@ class Service:
         tail = self.log.read_text(errors="replace").splitlines()[-20:] if self.log.exists() else []
         print("\n".join(f"    {line[:200]}" for line in tail), file=sys.stderr)
         again = self.settings.make("serve" if self.name == "serve" else "up")
+        kind = errors.kind_of_text(self.last_error, errors.SafeMode)
+        mend = script.mend(OSError(self.last_error), self.settings) if kind else None
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
-            f"mend what the log says, then: {again}",
+            f"{mend or 'mend what the log says'}; then: {again}",
         )
 
 

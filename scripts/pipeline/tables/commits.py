@@ -1,26 +1,39 @@
 """What writers commit to the tables: new files, deletions, compactions."""
 
+import itertools
 import json
+import pathlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import deltalake
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.transaction import AddAction, RemoveAction
 
+from pipeline import errors, files, script
 from pipeline.settings import Feed
 from pipeline.tables import hdfs
-from pipeline.tables.delta import KEPT_H, Tables, existing_table, read
-from pipeline.tables.parquet import WrittenFile
+from pipeline.tables.delta import (
+    KEPT_H,
+    Tables,
+    dataset,
+    existing_table,
+    path_of,
+    read,
+    row_groups,
+)
+from pipeline.tables.parquet import TableFile, WrittenFile, merged
 from pipeline.tables.position import Position, complete, files_of, marks
+from pipeline.text import printable
 
 # In the history of the ledger: the duration of a batch. make status and the metrics read it.
 LANDING_SECONDS = "landing.seconds"
 # Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
 GRACE_PERIOD_S = 10
 # When a table has SMALL_FILES files below SMALL_FILE bytes, all below COMPACTED_FILE are compacted,
-# to files of up to that size. (Each compaction of make follow rewrites as much.)
+# to files of about that size. (Each compaction of make follow rewrites as much.)
 SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 16 * 2**20
 
 
@@ -48,20 +61,52 @@ def commit(
         delta.update_incremental()
 
 
-def delete_attempts(delta: deltalake.DeltaTable, keen_ids: Iterable[str]) -> None:
+def replace(
+    delta: deltalake.DeltaTable, old: Collection[str], new: Iterable[WrittenFile], rows_change: bool
+) -> None:
+    """One commit to a table: the new files in the place of the old ones.
+
+    Raises an exception when somebody else has committed since `delta` was read: that commit may
+    have replaced the same files.
+    """
+    now = int(time.time() * 1000)
+    actions: list[AddAction | RemoveAction] = [RemoveAction(path, rows_change, now) for path in old]
+    for file in new:
+        statistics = json.dumps(file.statistics)
+        add = AddAction(file.path, file.size, {}, file.modified, rows_change, statistics)
+        actions.append(add)
+    once = deltalake.CommitProperties(max_commit_retries=0)
+    delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=once)
+    delta.update_incremental()
+
+
+def delete_attempts(feed: Feed, table: str, keen_ids: Iterable[str]) -> None:
     """Deletes the rows with these keen_ids, in one commit."""
-    gone = pa.table({"keen_id": pa.array(keen_ids, pa.string())})
-    merge = delta.merge(gone, "old.keen_id = gone.keen_id", source_alias="gone", target_alias="old")
-    merge.when_matched_delete().execute()
+    delta, gone, old = existing_table(feed, table), pa.array(keen_ids, pa.string()), []
+    rows, new = dataset(delta), TableFile(hdfs.client(feed.hdfs), feed.folder(), table)
+    for file in rows.get_fragments():
+        if pc.any(_among(file.to_table(rows.schema, ["keen_id"]), gone)).as_py():
+            old.append(path_of(file))
+            for frame in row_groups(file, rows.schema):
+                new.write(frame.filter(pc.invert(_among(frame, gone))))
+    if old:
+        replace(delta, old, new.close(), rows_change=True)
 
 
 def rows_without_attempt(delta: deltalake.DeltaTable, keen_ids: pa.Array) -> Iterator[pa.Table]:
-    """Yields, file by file, the rows of this child table whose keen_id is not among these."""
-    for fragment in delta.to_pyarrow_dataset().get_fragments():
-        if pc.all(pc.is_in(read(fragment, ["keen_id"])["keen_id"], keen_ids)).as_py():
-            continue
-        frame = read(fragment)
-        yield frame.filter(pc.invert(pc.is_in(frame["keen_id"], keen_ids)))
+    """Yields, by row group, the rows of this child table whose keen_id is not among these."""
+    rows = dataset(delta)
+    for file in rows.get_fragments():
+        if not pc.all(_among(file.to_table(rows.schema, ["keen_id"]), keen_ids)).as_py():
+            for frame in row_groups(file, rows.schema):
+                yield frame.filter(pc.invert(_among(frame, keen_ids)))
+
+
+def _among(frame: pa.Table, keen_ids: pa.Array) -> pa.ChunkedArray:
+    """Which rows have one of these keen_ids."""
+    chunks = frame["keen_id"].chunks
+    found = [pc.is_in(chunk.dictionary, keen_ids).take(chunk.indices) for chunk in chunks]
+    return pa.chunked_array(found, pa.bool_())
 
 
 def wait_for_readers() -> None:
@@ -85,7 +130,7 @@ def delete_orphaned_rows(feed: Feed) -> None:
     if orphans:
         wait_for_readers()
     for child, without_attempt in orphans.items():
-        delete_attempts(existing_table(feed, child), sorted(without_attempt))
+        delete_attempts(feed, child, sorted(without_attempt))
 
 
 def delete_uncommitted_rows(feed: Feed, tables: Tables, landed: Position) -> None:
@@ -107,15 +152,67 @@ def delete_uncommitted_rows(feed: Feed, tables: Tables, landed: Position) -> Non
     hdfs.at_once(mark, tables.values())
 
 
-def compact(delta: deltalake.DeltaTable) -> None:
+def compact_tables(feed: Feed, tables: Tables) -> None:
+    """Compacts the tables that need it. A failure is only noted: what is landed is landed."""
+    note = compaction_note(feed)
+    try:
+        hdfs.at_once(lambda name: _compact(feed, name, tables[name]), list(tables))
+        note.unlink(missing_ok=True)
+    except Exception as error:
+        script.log_trace()
+        text = f"{printable(errors.cause(error))} (the trace: {script.log_path(feed.settings)})"
+        files.replace(note, text)
+        print(f"the tables were not compacted; the next landing tries it again: {text}", flush=True)
+
+
+def compaction_note(feed: Feed) -> pathlib.Path:
+    """The file that says why the last compaction failed; absent when it did not."""
+    return feed.settings.in_run_dir("compaction", feed.topic)
+
+
+def _compact(feed: Feed, table: str, delta: deltalake.DeltaTable) -> None:
     """Compacts the table when it has many small files; no row changes.
 
     A checkpoint of the log saves readers from reading every commit, and lets old ones be deleted
     (delta.RETENTION). So are files that no version of the last KEPT_H hours needs.
     """
-    if sum(file["size_bytes"] < SMALL_FILE for file in files_of(delta)) < SMALL_FILES:
+    found = files_of(delta)
+    if sum(file["size_bytes"] < SMALL_FILE for file in found) < SMALL_FILES:
         return
-    delta.optimize.compact(target_size=COMPACTED_FILE)
-    delta.create_checkpoint()
-    delta.cleanup_metadata()
-    delta.vacuum(retention_hours=KEPT_H, enforce_retention_duration=False, dry_run=False, full=True)
+    try:
+        _merge_files(feed, table, delta, _groups(found))
+    finally:
+        delta.create_checkpoint()
+        delta.cleanup_metadata()
+        delta.vacuum(KEPT_H, enforce_retention_duration=False, dry_run=False, full=True)
+
+
+def _merge_files(
+    feed: Feed, table: str, delta: deltalake.DeltaTable, groups: Iterable[list[str]]
+) -> None:
+    """Replaces the files of each group by one.
+
+    Not by delta-rs, which reads 8192 rows at once as plain texts, however long these are.
+    """
+    rows, client = dataset(delta), hdfs.client(feed.hdfs)
+    by_path = {path_of(file): file for file in rows.get_fragments()}
+    for group in groups:
+        target = TableFile(client, feed.folder(), table)
+        frames = (row_groups(by_path[path], rows.schema) for path in group)
+        for frame in merged(itertools.chain.from_iterable(frames)):
+            target.write(frame)
+        replace(delta, group, target.close(), rows_change=False)
+
+
+def _groups(found: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """The paths of the files below COMPACTED_FILE, in groups of about that size."""
+    group, size = list[str](), 0
+    for file in found:
+        if file["size_bytes"] < COMPACTED_FILE:
+            group.append(file["path"])
+            size += file["size_bytes"]
+        if size >= COMPACTED_FILE:
+            yield group
+            group, size = [], 0
+    if len(group) > 1:
+        yield group

@@ -1,17 +1,21 @@
 """The feed's four Delta tables: opened, created, and brought up to date with the declaration."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import deltalake
 import pyarrow as pa
+import pyarrow.dataset
 from deltalake.exceptions import TableNotFoundError
+from pyarrow.dataset import Fragment
 
 from pipeline.errors import Failure
 from pipeline.message.declaration import TABLES, delta_fields
 from pipeline.settings import Feed
 from pipeline.tables import position
 from pipeline.tables.hdfs import at_once
+from pipeline.tables.parquet import REPEATED
 
 TOPIC_ID = "kafka.topic.id"  # property of each table
 # Grace periods: hours for which files of older versions are kept. No query runs longer.
@@ -62,6 +66,30 @@ def read(source: Any, columns: list[str] | None = None) -> pa.Table:
     plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     fields = [field.with_type(plain.get(field.type, field.type)) for field in frame.schema]
     return frame.cast(pa.schema(fields))
+
+
+def dataset(table: deltalake.DeltaTable) -> pyarrow.dataset.FileSystemDataset:
+    """The rows of a table, with the columns REPEATED as dictionaries."""
+    plain, repeated = table.to_pyarrow_dataset(), pa.dictionary(pa.int32(), pa.string())
+    fields = [
+        field.with_type(repeated) if field.name in REPEATED else field for field in plain.schema
+    ]
+    options = pyarrow.dataset.ParquetReadOptions(dictionary_columns=REPEATED)
+    form = pyarrow.dataset.ParquetFileFormat(read_options=options)
+    # Without delta-rs's statistics of each file: with them, pyarrow 26 encodes the columns twice.
+    files = [form.make_fragment(file.path, file.filesystem) for file in plain.get_fragments()]
+    return pyarrow.dataset.FileSystemDataset(files, pa.schema(fields), form)
+
+
+def path_of(file: Fragment) -> str:
+    """The path of a file of a dataset, in its table's folder."""
+    return str(file.path.lstrip("/"))
+
+
+def row_groups(file: Fragment, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file of a dataset, which has this schema, one row group at a time."""
+    for group in file.split_by_row_group():
+        yield group.to_table(schema)
 
 
 _kept: dict[str, Tables] = {}  # by the feed's path

@@ -1,0 +1,42 @@
+"""HDFS refuses something: each target gives its reason, and the command that mends it."""
+
+import re
+import subprocess
+
+import pytest
+
+from messages import good
+
+FOLDER = "/warehouse/refused"
+
+
+@pytest.fixture(scope="module", name="feed")
+def the_feed(stack):
+    stack.run("topic", TOPIC="refused")
+    stack.kcat("refused", good())
+    stack.run("land", TOPIC="refused")
+    return {"TOPIC": "refused"}
+
+
+def dfsadmin(*arguments):
+    subprocess.run(["hdfs", "dfsadmin", *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "refusal, reason",
+    [
+        (["-setSpaceQuota", "1m", FOLDER], f"quota of {FOLDER} is exceeded"),
+        (["-setQuota", "2", FOLDER], f"of directory {FOLDER} is exceeded"),
+        (["-safemode", "enter"], "It was turned on manually"),
+    ],
+)
+def test_what_hdfs_refuses_is_mended_by_the_command_that_the_error_names(
+    stack, feed, refusal, reason
+):
+    stack.kcat(feed["TOPIC"], good(keen_id=reason))
+    dfsadmin(*refusal)
+    for target in ("land", "reprocess"):
+        output = stack.run(target, ok=False, **feed)
+        assert reason in output and "please report" not in output
+    dfsadmin(*re.search(r"hdfs dfsadmin (-\w+ [a-z/]+)", output.splitlines()[-1])[1].split())
+    stack.run("land reprocess verify", **feed, DATA="none")
