@@ -44,6 +44,7 @@ PASSED_ON = (
     "XDG_RUNTIME_DIR COMPOSE_PROJECT_NAME BASE"
 ).split()
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+THIS_MACHINE = ("localhost", "127.0.0.1")
 INTERACTIVE = ("pyspark", "spark-sql", "scripts/shell.sh")  # their history is the user's
 # {option of env.sh: the servers that the command needs, as up.py names them}
 NEEDS = {"--up": [], "--kafka": ["kafka"], "--hdfs": ["namenode", "datanode"]}
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> None:
 def clean(environ: Mapping[str, str]) -> Environment:
     """Of the user's environment what a command may see. In a container it is the image's: all."""
     if environ.get("PIPELINE_INSTALLED"):
-        return dict(environ)
+        return past_proxies(dict(environ))
     home = environ.get("USER_HOME", environ.get("HOME", ""))
     # An empty knob is a value of its own; another variable that is empty might as well be missing.
     kept = {name: environ[name] for name in PASSED_ON if environ.get(name)}
@@ -91,7 +92,18 @@ def clean(environ: Mapping[str, str]) -> Environment:
     for name, value in kept.items():
         if value.startswith("~/"):  # zsh, and make itself, leave this alone in NAME=~/file
             kept[name] = f"{home}/{value[2:]}"
-    return {"PATH": DEFAULT_PATH, "DOCKER_CONFIG": f"{home}/.docker"} | kept | {"USER_HOME": home}
+    kept = {"PATH": DEFAULT_PATH, "DOCKER_CONFIG": f"{home}/.docker"} | kept
+    return past_proxies(kept | {"USER_HOME": home})
+
+
+def past_proxies(environ: Environment) -> Environment:
+    """The environment with the servers of this machine among those that no proxy is asked for.
+
+    gRPC, which Spark Connect uses, would ask a proxy even for localhost.
+    """
+    given = environ.get("no_proxy") or environ.get("NO_PROXY")
+    hosts = given if given == "*" else ",".join(filter(None, [given, *THIS_MACHINE]))
+    return environ | {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def exported(knobs: Settings) -> Environment:

@@ -19,7 +19,7 @@ from pipeline.settings import Feed
 from pipeline.spark import session
 from pipeline.stack import probes
 from pipeline.tables.lock import feed_lock
-from pipeline.tables.position import Position
+from pipeline.tables.position import Position, landed_offsets
 
 POLL_S = 0.5
 PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets it
@@ -70,6 +70,8 @@ class Follower:
         """Lands what is new since the last call. Returns the seconds to wait until the next one."""
         if self.ends is None and self.feed.topic not in topics.names(self.feed.settings):
             if not self.told:
+                if landed_offsets(self.feed):
+                    self.land()  # raises the Failure that the topic is gone
                 say(f"there is no topic {self.feed.topic} yet: waiting for make publish")
             self.told = True
             return POLL_S
