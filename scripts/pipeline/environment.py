@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
 from pipeline import files, settings
 from pipeline.errors import Failure, UsageError
@@ -383,10 +384,25 @@ def render(knobs: Settings, environ: Environment) -> None:
                 text += "\nspark.executorEnv.HADOOP_CONF_DIR  __spark_conf__/__hadoop_conf__\n"
             given = pathlib.Path(knobs.client_conf, template.name)
             if knobs.client_conf and given.is_file() and kind == "hadoop":
-                text = given.read_text()
+                text = text_given(given)
             elif knobs.client_conf and given.is_file() and template.suffix == ".conf":
-                text += "\n" + given.read_text()
+                text += "\n" + text_given(given)
             write(knobs.conf_dir / kind / template.name, text)
+
+
+def text_given(path: pathlib.Path) -> str:
+    """A file of CLIENT_CONF. UsageError when it is not text, or not the XML that its name says."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".xml":
+            ElementTree.fromstring(text)
+        return text
+    except (ValueError, ElementTree.ParseError) as error:
+        raise UsageError(
+            f"{path} cannot be used",
+            f"it is not {'XML' if path.suffix == '.xml' else 'text'} in UTF-8: {error}",
+            "correct it, or get it once more from the owner of the cluster",
+        ) from None
 
 
 def write(path: pathlib.Path, text: str) -> None:
