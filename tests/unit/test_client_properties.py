@@ -1,9 +1,9 @@
-"""client.properties of CLIENT_CONF: all clients of Kafka get the same from it, in whichever of the
+"""Files of CLIENT_CONF. Of client.properties all clients of Kafka get the same, in whichever of the
 ways that Java's format allows; what one of them cannot do is refused by name."""
 
 import pytest
 
-from pipeline import settings
+from pipeline import environment, settings
 from pipeline.errors import UsageError
 from pipeline.kafka import security
 
@@ -106,3 +106,18 @@ def test_what_a_client_cannot_do_is_refused_by_name(tmp_path, text, why):
         failure = caught.value
         assert why in failure.why and str(tmp_path) in failure.what + failure.why
         assert "s3cr" not in f"{failure.what}{failure.why}{failure.then}"
+
+
+@pytest.mark.parametrize(
+    "name, content, why",
+    [
+        ("core-site.xml", b"<configuration><property>", "not XML in UTF-8: no element found"),
+        ("core-site.xml", b"\xff\xfe", "not XML in UTF-8"),
+        ("spark-defaults.conf", b"spark.yarn.queue  f\xfcr-alle", "not text in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, why):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=name) as caught:
+        environment.text_given(tmp_path / name)
+    assert why in caught.value.why
