@@ -31,6 +31,7 @@ from pipeline.stack.ports import port_holder
 
 TEMPLATE, PAGE = "report/template.md", "annotations.md"
 HISTORIES = ["user-history.txt", "spark_history.py"]
+DOCKER_ANSWERS_WITHIN_S = 20
 PICTURES_MAY_DIFFER_BY = 2  # of 255, root mean square over all pixels: processors round differently
 
 # (pattern, what masks it) of what differs between two correct runs. The page shows the real output;
@@ -123,10 +124,15 @@ def environment(folder: pathlib.Path, settings: Settings) -> dict[str, str]:
 
 
 def has_docker() -> bool:
-    """Whether docker-compose is here and a Docker Engine answers."""
-    return bool(shutil.which("docker-compose")) and not (
-        subprocess.run(["docker", "info"], capture_output=True).returncode
-    )
+    """Whether docker-compose runs and a Docker Engine answers."""
+    try:
+        for command in ["docker-compose", "version"], ["docker", "info"]:
+            subprocess.run(
+                command, check=True, capture_output=True, timeout=DOCKER_ANSWERS_WITHIN_S
+            )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def run_commands(folder: pathlib.Path, settings: Settings, check: bool, docker: bool) -> None:

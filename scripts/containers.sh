@@ -20,11 +20,11 @@ docker info > /dev/null 2>&1 || die 1 "Docker does not answer" \
        without Docker: STACK=local"
 if docker compose version > /dev/null 2>&1; then
   compose=(docker compose)
-elif command -v docker-compose > /dev/null; then
+elif docker-compose version > /dev/null 2>&1; then
   compose=(docker-compose)
 else
-  die 1 "there is no Docker Compose" \
-    "neither docker compose (v2) nor docker-compose (1.29) is here" \
+  die 1 "there is no Docker Compose that runs" \
+    "neither docker compose (v2) nor docker-compose (1.29) gives its version" \
     "install one: apt-get install docker-compose, or Docker's own packages"
 fi
 

@@ -77,14 +77,26 @@ find_java() {
 }
 
 remembered=$(cat "$run_dir/java_home" 2> /dev/null || true)
-# Found before, still there, and no other one is asked for.
-[ -x "$remembered/bin/java" ] && [ "${JAVA_HOME:-$remembered}" = "$remembered" ] || remembered=''
+# Found before, still works, and no other one is asked for.
+[ "${JAVA_HOME:-$remembered}" = "$remembered" ] \
+  && "$remembered/bin/java" -XX:TieredStopAtLevel=1 -version > /dev/null 2>&1 || remembered=''
 missing=()
 [ -n "$remembered" ] || find_java > /dev/null \
   || missing+=("java:Kafka, HDFS and Spark run on it (17 or newer)")
-command -v kcat > /dev/null || missing+=("kcat:publishes and consumes messages")
-command -v jq > /dev/null || missing+=("jq:takes the data file apart")
-command -v curl > /dev/null || missing+=("curl:gets the data file")
+# need PROGRAM OPTION WHAT: among the missing ones when it is not here. One that is here has to run.
+need() {
+  local said
+  command -v "$1" > /dev/null || {
+    missing+=("$1:$3")
+    return
+  }
+  said=$("$1" "$2" 2>&1) || die 1 "$1 does not run: $(tail -n 1 <<< "$said")" \
+    "it is $(command -v "$1")" \
+    "install it again (apt-get install --reinstall $1), or put one that runs first on the PATH"
+}
+need kcat -V 'publishes and consumes messages'
+need jq --version 'takes the data file apart'
+need curl --version 'gets the data file'
 [ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \
   || missing+=("python3-venv:keeps the Python packages inside this folder")
 

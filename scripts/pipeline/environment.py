@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
 from pipeline import files, settings
 from pipeline.errors import Failure, UsageError
@@ -44,6 +45,7 @@ PASSED_ON = (
     "XDG_RUNTIME_DIR COMPOSE_PROJECT_NAME BASE"
 ).split()
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+THIS_MACHINE = ("localhost", "127.0.0.1")
 INTERACTIVE = ("pyspark", "spark-sql", "scripts/shell.sh")  # their history is the user's
 # {option of env.sh: the servers that the command needs, as up.py names them}
 NEEDS = {"--up": [], "--kafka": ["kafka"], "--hdfs": ["namenode", "datanode"]}
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> None:
 def clean(environ: Mapping[str, str]) -> Environment:
     """Of the user's environment what a command may see. In a container it is the image's: all."""
     if environ.get("PIPELINE_INSTALLED"):
-        return dict(environ)
+        return past_proxies(dict(environ))
     home = environ.get("USER_HOME", environ.get("HOME", ""))
     # An empty knob is a value of its own; another variable that is empty might as well be missing.
     kept = {name: environ[name] for name in PASSED_ON if environ.get(name)}
@@ -92,7 +94,18 @@ def clean(environ: Mapping[str, str]) -> Environment:
     for name, value in kept.items():
         if value.startswith("~/"):  # zsh, and make itself, leave this alone in NAME=~/file
             kept[name] = f"{home}/{value[2:]}"
-    return {"PATH": DEFAULT_PATH, "DOCKER_CONFIG": f"{home}/.docker"} | kept | {"USER_HOME": home}
+    kept = {"PATH": DEFAULT_PATH, "DOCKER_CONFIG": f"{home}/.docker"} | kept
+    return past_proxies(kept | {"USER_HOME": home})
+
+
+def past_proxies(environ: Environment) -> Environment:
+    """The environment with the servers of this machine among those that no proxy is asked for.
+
+    gRPC, which Spark Connect uses, would ask a proxy even for localhost.
+    """
+    given = environ.get("no_proxy") or environ.get("NO_PROXY")
+    hosts = given if given == "*" else ",".join(filter(None, [given, *THIS_MACHINE]))
+    return environ | {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def exported(knobs: Settings) -> Environment:
@@ -391,10 +404,25 @@ def render(knobs: Settings, environ: Environment) -> None:
                 text += "\nspark.executorEnv.HADOOP_CONF_DIR  __spark_conf__/__hadoop_conf__\n"
             given = pathlib.Path(knobs.client_conf, template.name)
             if knobs.client_conf and given.is_file() and kind == "hadoop":
-                text = given.read_text()
+                text = text_given(given)
             elif knobs.client_conf and given.is_file() and template.suffix == ".conf":
-                text += "\n" + given.read_text()
+                text += "\n" + text_given(given)
             write(knobs.conf_dir / kind / template.name, text)
+
+
+def text_given(path: pathlib.Path) -> str:
+    """A file of CLIENT_CONF. UsageError when it is not text, or not the XML that its name says."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".xml":
+            ElementTree.fromstring(text)
+        return text
+    except (ValueError, ElementTree.ParseError) as error:
+        raise UsageError(
+            f"{path} cannot be used",
+            f"it is not {'XML' if path.suffix == '.xml' else 'text'} in UTF-8: {error}",
+            "correct it, or get it once more from the owner of the cluster",
+        ) from None
 
 
 def write(path: pathlib.Path, text: str) -> None:

@@ -58,7 +58,7 @@ class Known(Failure):
 
 class DiskFull(Known):
     signs = (
-        "No space left|Disk quota exceeded|could only be written to|NotEnoughReplicas|"
+        "No space left|Disk quota exceeded|could only be written to|NotEnoughReplicasException|"
         "low on available disk space|Resources are low|Read-only file system"
     )
     then = (
@@ -183,6 +183,52 @@ class TimeTooLate(Known):
     )
 
 
+class NoMemory(Known):
+    signs = (
+        "OutOfMemory|Java heap space|GC overhead limit|MemoryError|bad_alloc|malloc of size|"
+        "Cannot allocate memory|unable to create (new )?native thread|"
+        "Python worker exited unexpectedly"
+    )
+    then = (
+        "there is too little memory: stop other programs (free -m shows what is left), then again"
+    )
+
+
+class TooManyFiles(Known):
+    signs = "Too many open files"
+    then = "allow this shell more open files, ulimit -n 10000, then again"
+
+
+class TooLarge(Known):
+    signs = "MessageSizeTooLarge|RecordListTooLarge|RecordTooLarge|Message size too large"
+    then = (
+        "the topic takes no records of this size: have its setting max.message.bytes raised "
+        "(kafka-configs --alter), then again"
+    )
+
+
+class KafkaRefuses(Known):
+    """Any error of Kafka that waiting does not mend."""
+
+    then = (
+        "Kafka refuses this, for the reason that the error's name says; more is in its broker's "
+        "log (here {run_dir}/logs/kafka.log): have that mended, then again"
+    )
+
+
+class DamagedTable(Known):
+    """A table, or a file of one, that is not what landing wrote."""
+
+    signs = (
+        "Parquet (file|magic|footer)|magic bytes|_delta_log|Invalid JSON|"
+        "Unsupported (reader|writer|table)|[Tt]able feature"
+    )
+    then = (
+        "a table of this feed was changed by another program, or is damaged: restore the feed from "
+        "a backup, or move it aside and land it again (docs/recovery.md)"
+    )
+
+
 class NoJava(Known):
     signs = "JAVA_GATEWAY_EXITED"
     then = "Java says why: tail -n 60 {run_dir}/logs/spark.log; mend that, then again"
@@ -202,10 +248,13 @@ class JvmEnded(Known):
         super().__init__(what, "", self.then)
 
 
+# Of delta-rs, by name, so that scripts without tables do not import it.
+DELTA_ERRORS = ("DeltaError", "DeltaProtocolError", "SchemaMismatchError", "TableNotFoundError")
 # In this order: a text may have signs of several.
 KINDS: tuple[type[Known], ...] = (
     SpaceQuota, NameQuota, DiskFull, SafeModeByHand, BlocksGone, ClockSkew, NoTicket, WrongLogin,
-    NoRightInHdfs, NoRight, ServerGone, TimeTooLate, NoJava, JvmEnded,
+    NoRightInHdfs, NoRight, ServerGone, TimeTooLate, NoJava, JvmEnded, NoMemory, TooManyFiles,
+    TooLarge, DamagedTable,
 )  # fmt: skip
 
 
@@ -225,8 +274,10 @@ def kind_of(error: BaseException) -> type[Failure] | None:
         return DiskFull
     kind = kind_of_text(root_cause(error))
     # Of kafka-python's errors, some carry nothing but their class.
-    if kind is None and getattr(error, "retriable", False):
-        return ServerGone
+    if kind is None and is_from_kafka(error):
+        return ServerGone if getattr(error, "retriable", False) else KafkaRefuses
+    if kind is None and type(error).__name__ in DELTA_ERRORS:
+        return DamagedTable
     return kind
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import sys
 import traceback
@@ -87,6 +88,8 @@ def mend(error: BaseException, settings: Settings) -> str | None:
         kind = DiskFull
     if isinstance(error, PermissionError) and error.filename:
         return f"give yourself the right to it: ls -ld {error.filename} shows who has it"
+    if kind is None and isinstance(error, OSError) and error.filename:
+        return f"mend what is at that path: ls -ld {shlex.quote(str(error.filename))}"
     if kind is None or not issubclass(kind, Known):
         return None
     found = re.search(kind.folder, errors.root_cause(error)) if kind.folder else None

@@ -29,8 +29,13 @@ ORIGINS = {"file": "default", "default": "default", "command_line": "make", "mak
 _PORT, _HOST = r":[1-9][0-9]{0,4}", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _ANY_PATH = r"[^~\x00-\x1f\x7f][^\x00-\x1f\x7f]*"
 _JAVA_PATH = r"[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*"  # Java class paths and HDFS URIs hold no others
+# Databases of Spark's and Hive's own, or names that their statements do not take for a database.
+RESERVED = (
+    *("default", "global_temp", "builtin", "session", "system", "spark_catalog"),
+    *("information_schema", "sys"),
+)
+TOPIC_NAME = rf"(?!({'|'.join(RESERVED)})(,|$))[a-z][a-z0-9_]{{0,99}}"
 _CORES = r"([1-9][0-9]*|\*)(,[1-9][0-9]*)?"
-_TOPIC = "[a-z][a-z0-9_]{0,99}"
 _LOCAL_ONLY = (
     "the {stack} stack listens on this machine only; services that run elsewhere: STACK=cluster"
 )
@@ -69,12 +74,13 @@ class Settings:
         f"({_JAVA_PATH})?", "a folder: a path of letters, digits and . _ / + @ = -"
     )
     topic: str = _knob(
-        _TOPIC,
+        TOPIC_NAME,
         "lower-case letters, digits and _, first a letter: "
-        "a plain name in Kafka, HDFS and SQL alike",
+        "a plain name in Kafka, HDFS and SQL alike; and none that Spark or Hive has for its own "
+        f"databases: {', '.join(RESERVED)}",
     )
     topics: str = _knob(
-        f"({_TOPIC}(,{_TOPIC})*)?", "names of topics with commas between them, or all"
+        f"(all|{TOPIC_NAME}(,{TOPIC_NAME})*)?", "names of topics with commas between them, or all"
     )
     data: str = _knob(_ANY_PATH, "a file's path")
     data_url: str = _knob(r"[^\x00-\x1f\x7f]*", "addresses with blanks between them")
@@ -212,7 +218,7 @@ class Settings:
         """The feeds of the knob TOPICS. existing: the topics there are, of which "all" takes those
         with a feed's name."""
         names = existing if self.topics == "all" else self.topics.split(",")
-        return [self.feed(name) for name in names if re.fullmatch(_TOPIC, name)]
+        return [self.feed(name) for name in names if re.fullmatch(TOPIC_NAME, name)]
 
 
 class Ports(NamedTuple):

@@ -66,7 +66,7 @@ def test_what_went_wrong_inside_a_batch_is_named(stack, tmp_path):
             break
     cause = r"(All DataNodes failed: \[127\.0\.0\.1:\d+\]|Connection refused)"
     assert re.search(f"^error: landing was interrupted: .*{cause}", said, re.MULTILINE), said
-    assert "check whether all servers run" in said
+    assert "make status" in said
     stack.run("land", TOPIC=feed.topic)
     feed.check()
 

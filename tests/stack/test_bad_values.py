@@ -154,7 +154,7 @@ def test_a_password_in_an_address_is_neither_shown_nor_in_a_process_list(stack, 
         environment = {
             **clean_environment(),
             "DATA_URL": f"http://user:s3cret@127.0.0.1:{server.server_port}/file.json?token=s3cret",
-            "no_proxy": "*",
+            "http_proxy": "http://127.0.0.1:9",  # where nothing listens
         }
         done = subprocess.run(
             stack.command("data", DATA=tmp_path / "got.json", ANY_HASH=1),

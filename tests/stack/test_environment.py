@@ -147,14 +147,47 @@ def test_of_pips_settings_only_those_are_read_that_name_a_source(checkout, tmp_p
     shutil.rmtree(checkout / ".run")
 
 
-def test_a_python3_that_does_not_start_is_named(checkout, tmp_path):
-    shim = tmp_path / "python3"
-    shim.write_text("#!/bin/sh\necho no version is set for python3 >&2\nexit 126\n")
+def with_shim(folder, program):
+    """The PATH with a program first on it that does not start."""
+    shim = folder / program
+    shim.write_text("#!/bin/sh\necho error while loading shared libraries >&2\nexit 127\n")
     shim.chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_a_python3_that_does_not_start_is_named(checkout, tmp_path):
+    path = with_shim(tmp_path, "python3")
     output = output_of(["make", "setup"], ok=False, cwd=checkout, PATH=path)
-    assert "error: python3 does not start: no version is set for python3" in output
-    assert f"it is {shim}" in output and not (checkout / ".run").exists()
+    assert "error: python3 does not start: error while loading shared libraries" in output
+    assert f"it is {tmp_path}/python3" in output and not (checkout / ".run").exists()
+
+
+@pytest.mark.parametrize("program", ["kcat", "jq", "curl"])
+def test_a_program_that_is_here_and_does_not_run_is_named(checkout, tmp_path, program):
+    path = with_shim(tmp_path, program)
+    output = output_of(["make", "setup"], ok=False, cwd=checkout, PATH=path)
+    assert f"error: {program} does not run: error while loading shared libraries" in output
+    assert f"it is {tmp_path}/{program}" in output and f"reinstall {program}" in output
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_java_that_does_not_run_any_more_is_replaced_by_one_that_does(stack, tmp_path):
+    remembered = ROOT / stack.run_dir / "java_home"
+    works = remembered.read_text()
+    (tmp_path / "bin").mkdir()
+    with_shim(tmp_path / "bin", "java")
+    remembered.write_text(f"{tmp_path}\n")
+    try:
+        assert "everything is in place" in stack.make("setup")
+        assert remembered.read_text() == works
+    finally:
+        remembered.write_text(works)
+
+
+def test_docker_that_does_not_answer_is_named(tmp_path):
+    path = with_shim(tmp_path, "docker")
+    output = output_of(["make", "up", "STACK=docker"], ok=False, PATH=path)
+    assert "error: Docker does not answer" in output and "start it" in output
 
 
 @pytest.mark.thorough

@@ -66,7 +66,7 @@ def test_an_account_without_a_right_is_named(stack):
 )
 def test_a_certificate_of_a_cluster_that_cannot_be_read_is_named(stack, tmp_path, setting, said):
     settings = tmp_path / "client.properties"
-    settings.write_text(f"security.protocol=SASL_SSL\n{setting}\n")
+    settings.write_text(f"security.protocol=SSL\n{setting}\n")
     output = stack.make("list", ok=False, STACK="cluster", CLIENT_CONF=tmp_path)
     assert f"error: CLIENT_CONF={tmp_path} cannot be used\n" in output
     assert said.format(settings) in output

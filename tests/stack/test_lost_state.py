@@ -2,10 +2,13 @@
 
 import deltalake
 import hdfs_native
+import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from messages import good
 from oracle import by
+from pipeline.errors import Failure
+from pipeline.landing import follow
 from stacks import MESSAGES, TABLES, wait_until
 
 
@@ -83,7 +86,7 @@ def test_what_an_interrupted_batch_of_older_scripts_left_is_deleted(stack, synth
     assert "DIFFERS" not in stack.run("verify", TOPIC="synthetic_lost", DATA=path)
 
 
-def test_a_recreated_topic_stops_landing(stack):
+def test_a_deleted_and_a_recreated_topic_stop_landing(stack):
     stack.run("topic", TOPIC="recreated")
     stack.kcat("recreated", good())
     stack.run("land", TOPIC="recreated")
@@ -91,6 +94,10 @@ def test_a_recreated_topic_stops_landing(stack):
     admin.delete_topics(["recreated"])
     wait_until(lambda: "recreated" not in admin.list_topics(), lambda: "the topic is still there")
     admin.close()
+    gone = f"topic recreated is landed, and no longer on {stack.kafka}"
+    assert gone in stack.run("land", ok=False, TOPIC="recreated")
+    with pytest.raises(Failure, match=gone):  # it does not wait for a first publish
+        follow.Follower(stack.settings.feed("recreated"), print).poll()
     stack.run("topic", TOPIC="recreated")
     before = stack.table("recreated", "messages")
     # More records than were landed, so that the offsets alone do not show it.

@@ -132,8 +132,38 @@ def test_both_doors_show_the_feeds_with_types_and_comments(served):
     assert re.search(rf"^attempts\n{expected_attempts(served)}$", shown, re.MULTILINE), shown
 
 
+def test_what_other_tools_ask_for(served):
+    """Parameters of queries, and how JDBC tools list columns and settings, and show an error."""
+    found = connect(
+        served,
+        FEED,
+        f"USE {FEED}",
+        'spark.sql("SELECT count(*) FROM attempts WHERE question_count > :n", args={"n": 0})',
+        'spark.sql("SELECT count(*) FROM attempts WHERE question_count > ?", args=[0])',
+        "DESCRIBE HISTORY attempts",  # Delta Lake's own statement
+        'spark.createDataFrame(__import__("pandas").DataFrame({"n": range(9_000_000)}))',
+    )
+    assert found[1] == found[2] == [[expected_attempts(served)]]
+    assert len(found[3]) == DeltaTable(f"{served.hdfs}/warehouse/{FEED}/attempts").version() + 1
+    assert "it refuses local data of more than 64 MB" in found[4]
+
+    asked = "SELECT 1;\n!columns attempts\nSET -v", "SELECT * FROM missing"
+    shown = jdbc(served, FEED, *asked)
+    rows = [line.split("\t") for line in shown.splitlines()]
+    columns = [(row[3], row[5], row[11]) for row in rows if row[1:3] == [FEED, "attempts"]]
+    named = {"string": "STRING", "integer": "INT", "long": "BIGINT"}
+    fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/attempts").schema().fields
+    assert columns == [
+        (field.name, named.get(field.type.type, field.type.type.upper()), field.metadata["comment"])
+        for field in fields
+    ]
+    assert "\nspark.sql.shuffle.partitions\t" in shown
+    assert "The table or view `missing` cannot be found" in shown and "\tat " not in shown, shown
+
+
 @pytest.mark.thorough
-def test_query_answers_the_same_with_and_without_the_server(served):
+def test_query_answers_the_same_with_and_without_the_server(served, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nothing listens
     with_server = served.make("query", TOPIC=FEED)
     assert "== 15_scores" in with_server and "SYNTHETIC" in with_server
     # This process has a Spark session of its own.

@@ -3,8 +3,12 @@
 import ast
 import errno
 import re
+import socket
 
+import deltalake
+import duckdb
 import kafka
+import pyarrow.parquet
 import pytest
 from deltalake.exceptions import DeltaError
 from pyspark.errors import PythonException
@@ -62,7 +66,13 @@ RIGHT = (
         (RuntimeError(BY_HAND.replace("It was turned on manually", "Resources are low")), "full"),
         (RuntimeError('DataTransferError("All DataNodes failed: []")'), "hdfs fsck /warehouse "),
         (RuntimeError(RIGHT), "hadoop fs -chown USER /warehouse/a "),
-        (kafka.errors.MessageSizeTooLargeError("t"), None),
+        (kafka.errors.MessageSizeTooLargeError("t"), "max.message.bytes"),
+        (kafka.errors.NotEnoughReplicasError("t"), "make status"),
+        (kafka.errors.PolicyViolationError("t"), "logs/kafka.log"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a b"), "ls -ld 'a b'"),
+        (OSError(errno.EMFILE, "Too many open files", "/x"), "ulimit -n"),
+        (MemoryError(), "too little memory"),
+        (RuntimeError("Caused by: java.lang.OutOfMemoryError: Java heap space"), "too little mem"),
         (ValueError("list index out of range"), None),
     ],
 )
@@ -117,3 +127,39 @@ def test_each_command_that_an_error_names_has_the_knobs_of_this_run():
     found = [*remedies()]
     assert len(found) > 80
     assert not [each for each in found if any(map(WITHOUT_KNOBS.search, each[1]))]
+
+
+def brought_about(tmp_path):
+    """Yields exceptions as libraries and the system raise them for what is outside of this code."""
+    for each in vars(kafka.errors).values():
+        if isinstance(each, type) and issubclass(each, kafka.errors.KafkaError):
+            yield each("topic")
+    file, table = tmp_path / "file", tmp_path / "table/_delta_log"
+    file.write_text("no table")
+    table.mkdir(parents=True)
+    (table / f"{0:020}.json").write_text('{"commitInfo":')
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for bring_about in (
+        lambda: open(file / "x"),
+        lambda: open(tmp_path),
+        lambda: open(tmp_path / "missing"),
+        lambda: open(tmp_path / "circle"),
+        lambda: open(tmp_path / ("x" * 300)),
+        lambda: (tmp_path / "table").mkdir(),
+        lambda: b"x" * 2**60,
+        lambda: deltalake.DeltaTable(str(table.parent)),
+        lambda: deltalake.DeltaTable(str(tmp_path / "missing")),
+        lambda: pyarrow.parquet.read_table(file),
+        lambda: duckdb.sql(f"SELECT * FROM read_parquet('{file}')"),
+        lambda: socket.create_connection(("127.0.0.1", 9), 1),
+    ):
+        with pytest.raises(Exception) as caught:
+            bring_about()
+        yield caught.value
+
+
+def test_no_fault_from_outside_ends_without_a_mend(tmp_path):
+    found = settings.read({"RUN_DIR": str(tmp_path)})
+    faults = [*brought_about(tmp_path)]
+    assert len(faults) > 150
+    assert not [fault for fault in faults if script.mend(fault, found) is None]

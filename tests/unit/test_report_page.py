@@ -196,3 +196,15 @@ def test_servers_may_answer_in_any_order_but_all_of_them():
     assert annotate.what_counts("\n".join(reversed(lines))) == annotate.what_counts(block)
     assert annotate.what_counts("\n".join(lines[1:])) != annotate.what_counts(block)
     assert annotate.what_counts(block.replace("kafka", "other")) != annotate.what_counts(block)
+
+
+@pytest.mark.parametrize("compose, docker", [(0, 0), (1, 0), (0, 1), (0, None)])
+def test_docker_is_there_when_it_runs_and_its_engine_answers(
+    tmp_path, monkeypatch, compose, docker
+):
+    for name, code in ("docker-compose", compose), ("docker", docker):
+        if code is not None:
+            (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+            (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert annotate.has_docker() == (compose == docker == 0)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hostile import HOSTILE
-from pipeline import settings
+from pipeline import environment, settings
 from pipeline.errors import UsageError
 from pipeline.settings import ROOT
 
@@ -64,6 +64,18 @@ def test_an_address_is_shown_without_its_password():
     assert "s3cret" not in shown and "https://…@example.org/file?…" in shown
 
 
+def test_no_proxy_is_asked_for_this_machine():
+    def hosts(**given):
+        found = environment.clean(given)
+        assert found["no_proxy"] == found["NO_PROXY"]
+        return found["no_proxy"].split(",")
+
+    assert hosts() == hosts(http_proxy="http://proxy:1") == ["localhost", "127.0.0.1"]
+    assert hosts(NO_PROXY="a.org,.b.org") == ["a.org", ".b.org", "localhost", "127.0.0.1"]
+    assert hosts(no_proxy="*") == ["*"]
+    assert hosts(PIPELINE_INSTALLED="/opt", http_proxy="x") == ["localhost", "127.0.0.1"]
+
+
 def test_a_cluster_of_containers_has_three_of_what_nobody_set():
     found = settings.read({"STACK": "docker", "CLUSTER": "1", "PARTITIONS": "2"})
     assert (found.partitions, found.replication) == (2, 3)
@@ -89,6 +101,9 @@ def test_two_accounts_of_a_cluster_have_two_folders_of_settings(tmp_path):
         ("TOPIC", "a\n"),
         ("TOPIC", "a\x1b[31m"),
         ("TOPIC", ""),
+        ("TOPIC", "default"),
+        ("TOPIC", "global_temp"),
+        ("TOPIC", "information_schema"),
         ("KAFKA", "0.0.0.0:29092"),
         ("KAFKA", "127.0.0.1:99999"),
         ("HDFS", "hdfs://example.org:8020"),

@@ -1,17 +1,20 @@
 r"""Security settings (passwords, certificates) for all Kafka clients, from Kafka's own file.
 
 The file is $CLIENT_CONF/client.properties (STACK=cluster), as the owner of the Kafka cluster hands
-it out:
+it out, in Java's format:
     security.protocol=SASL_SSL
-    sasl.mechanism=SCRAM-SHA-512             (or PLAIN, SCRAM-SHA-256, GSSAPI)
+    sasl.mechanism=SCRAM-SHA-512             (or PLAIN, SCRAM-SHA-256)
     sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
         username="…" password="…";
     ssl.truststore.type=PEM                  (the only format that all clients here can read)
     ssl.truststore.location=/path/to/ca.pem
     ssl.keystore.type=PEM                    (only where the broker asks for a client certificate)
     ssl.keystore.location=/path/to/certificate-and-key.pem
+    ssl.key.password=…                       (only where that key is encrypted)
 
-Kafka's tools and Spark read it as it is. kafka-python and kcat have other names for the settings.
+Kafka's tools read it as it is. Spark, kafka-python and kcat are given its security settings, under
+the names that they have there. A setting that one of them would ignore is refused. Others than
+those of security are left to Kafka's tools.
 As a module this prints kcat's configuration, which scripts/env.sh writes to a file that only its
 owner can read:
     scripts/env.sh python -m pipeline.kafka.security
@@ -32,51 +35,147 @@ Properties = dict[str, str]
 PYTHON = {
     "security.protocol": "security_protocol",
     "sasl.mechanism": "sasl_mechanism",
-    "sasl.kerberos.service.name": "sasl_kerberos_service_name",
     "username": "sasl_plain_username",
     "password": "sasl_plain_password",
 }
 KCAT = {
     "security.protocol": "security.protocol",
     "sasl.mechanism": "sasl.mechanisms",
-    "sasl.kerberos.service.name": "sasl.kerberos.service.name",
     "username": "sasl.username",
     "password": "sasl.password",
     "ssl.truststore.location": "ssl.ca.location",
+    "ssl.key.password": "ssl.key.password",
 }
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")  # kafka-python has no library for GSSAPI
+LOGIN = ("username", "password")
+STORES = ("ssl.truststore", "ssl.keystore")
+CHECK_OF_NAMES = "ssl.endpoint.identification.algorithm"
+# What every client here can do.
+KNOWN = {
+    *("security.protocol", "sasl.mechanism", "sasl.jaas.config", "ssl.key.password"),
+    *(f"{store}.{each}" for store in STORES for each in ("type", "location")),
+    CHECK_OF_NAMES,
+}
+# An option in sasl.jaas.config: its value is a word, or in quotes of either kind.
+JAAS_OPTION = r"""([\w.$-]+)\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[\w.$-]+)"""
 
 
 def properties(settings: Settings) -> Properties:
-    """client.properties, or nothing. UsageError when it is unreadable, or a store is not PEM."""
+    """The security settings of client.properties; nothing when there is no file.
+
+    UsageError when it is unreadable, or asks for something that a client here cannot do.
+    """
     path = settings.client_properties
     if path is None:
         return {}
     try:
-        with open(path, encoding="utf-8") as file:
-            found = {name: value.strip() for name, value in javaproperties.load(file).items()}
+        content = path.read_bytes()
+        found, in_utf_8 = (
+            {
+                name: value
+                for name, value in javaproperties.loads(content.decode(code, "replace")).items()
+                if name.startswith(("security.", "sasl.", "ssl."))
+            }
+            for code in ("latin-1", "utf-8")  # the first one is Java's
+        )
     except (OSError, ValueError) as error:
-        raise _unusable(settings, str(error)) from error
-    for store in ("ssl.truststore", "ssl.keystore"):
-        if f"{store}.location" in found and found.get(f"{store}.type", "JKS").upper() != "PEM":
+        raise _unusable(settings, f"{path}: {error}", "correct it, then again") from error
+    for name in found:
+        if found[name] != in_utf_8.get(name):
             raise _unusable(
                 settings,
-                f"{store}.type in {path} is not PEM: kcat and Python cannot read Java's own "
-                "stores; keytool and openssl turn one into the other "
-                f"({store}.type=PEM, {store}.location=FILE.pem)",
+                f"{name} has a letter that is not ASCII, which Java reads as Latin-1 ({path})",
+                r"write that letter as Java does: \u00e4 for an a with two dots",
             )
+    if "security.protocol" in found:
+        found["security.protocol"] = found["security.protocol"].upper()  # Java knows both cases
+    for refused in (_unknown_setting(found), _other_store(found), _other_login(found)):
+        if refused:
+            why, then = refused
+            raise _unusable(settings, f"{why} ({path})", then)
     return found
 
 
-def _unusable(settings: Settings, why: str) -> UsageError:
-    what = f"CLIENT_CONF={settings.client_conf} cannot be used"
-    return UsageError(what, why, "correct the file, then again")
+def _unknown_setting(found: Properties) -> tuple[str, str] | None:
+    """Why a client here cannot do what one of the settings says, and what to type; or None."""
+    for name in found:
+        if name not in KNOWN:
+            return (
+                f"Python's client and kcat cannot do what {name} says",
+                "if the brokers do without it, delete that line; docs/deployment.md lists what can "
+                "be set",
+            )
+    secured = found.get("security.protocol", "PLAINTEXT")
+    for name, value, possible in (
+        ("security.protocol", secured, PROTOCOLS),
+        # Kafka's own default is Kerberos.
+        ("sasl.mechanism", found.get("sasl.mechanism", "GSSAPI"), MECHANISMS),
+        (CHECK_OF_NAMES, found.get(CHECK_OF_NAMES, "https").lower(), ("https", "")),
+    ):
+        if value not in possible and (name != "sasl.mechanism" or secured.startswith("SASL")):
+            return (
+                f"{name} is {value!r}, which not all clients here can do",
+                f"put one of these, as the brokers allow: {', '.join(filter(None, possible))}",
+            )
+    return None
+
+
+def _other_store(found: Properties) -> tuple[str, str] | None:
+    """As above, for certificates that are not in PEM files."""
+    for store in STORES:
+        kind = found.get(f"{store}.type", "JKS")
+        if f"{store}.location" in found and kind != "PEM":
+            return (
+                f"{store}.type is {kind!r}, not PEM: kcat and Python cannot read Java's own stores",
+                "turn the store into a PEM file with keytool and openssl, then: "
+                f"{store}.type=PEM and {store}.location=FILE.pem",
+            )
+    return None
+
+
+def _other_login(found: Properties) -> tuple[str, str] | None:
+    """As above, for a login other than by username and password."""
+    login, jaas = _login(found), found.get("sasl.jaas.config", "")
+    if found.get("security.protocol", "").startswith("SASL") and set(login) != {*LOGIN}:
+        return (
+            f"sasl.jaas.config has the options {', '.join(sorted(login)) or '(none)'}",
+            'all clients here can log in by these two only: username="…" password="…";',
+        )
+    escaped = [
+        sign for _, text in re.findall(JAAS_OPTION, jaas) for sign in re.findall(r"\\(.)", text)
+    ]
+    if {*escaped} - {*"\\\"'"}:
+        return (
+            r"sasl.jaas.config has a \ before another character than a quote and a \: for Java "
+            "that is a control character",
+            r"in this file, a \ of a password is written as four: \\\\",
+        )
+    # kcat reads one setting per line, without blanks at its ends.
+    for name in LOGIN:
+        if name in login and not (login[name].isprintable() and login[name] == login[name].strip()):
+            return (
+                f"the {name} in sasl.jaas.config has a control character, or a blank at an end: "
+                "kcat cannot read that from its file",
+                f"have a {name} without it given to you",
+            )
+    return None
+
+
+def _login(found: Properties) -> Properties:
+    """The options in sasl.jaas.config: all clients can use username and password."""
+    options = dict(re.findall(JAAS_OPTION, found.get("sasl.jaas.config", "")))
+    unquoted = {name: text[1:-1] if text[0] in "\"'" else text for name, text in options.items()}
+    return {name: re.sub(r"\\(.)", r"\1", text) for name, text in unquoted.items()}
+
+
+def _unusable(settings: Settings, why: str, then: str) -> UsageError:
+    return UsageError(f"CLIENT_CONF={settings.client_conf} cannot be used", why, then)
 
 
 def _translated(found: Properties, names: dict[str, str]) -> Properties:
     """The settings that a client knows, under its own names: PYTHON or KCAT."""
-    option = r'(username|password)="((?:[^"\\]|\\.)*)"'
-    login = dict(re.findall(option, found.get("sasl.jaas.config", "")))
-    found = found | {name: re.sub(r"\\(.)", r"\1", value) for name, value in login.items()}
+    found = found | _login(found)
     return {theirs: found[ours] for ours, theirs in names.items() if ours in found}
 
 
@@ -106,18 +205,24 @@ def for_python(settings: Settings) -> dict[str, Any]:
         return arguments
     arguments["ssl_context"] = tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.sslsocket_class = AnswerBeforeEnd
-    tls.check_hostname = found.get("ssl.endpoint.identification.algorithm") != ""
+    tls.check_hostname = found.get(CHECK_OF_NAMES) != ""
     if "ssl.truststore.location" not in found:
         tls.load_default_certs()
+    password = found.get("ssl.key.password", "")  # without one OpenSSL would ask at the terminal
     for store, load in (
         ("ssl.truststore.location", tls.load_verify_locations),
-        ("ssl.keystore.location", tls.load_cert_chain),
+        ("ssl.keystore.location", lambda path: tls.load_cert_chain(path, password=password)),
     ):
         try:
             if store in found:
                 load(found[store])
         except OSError as error:
-            raise _unusable(settings, f"{store}={found[store]}: {error}") from error
+            raise _unusable(
+                settings,
+                f"{store}={found[store]}: {error}",
+                "name a PEM file that you may read, with the key too in a keystore "
+                "(ssl.key.password where the key is encrypted)",
+            ) from error
     return arguments
 
 
@@ -133,8 +238,8 @@ def for_kcat(settings: Settings) -> str:
     if "ssl.keystore.location" in found:
         location = found["ssl.keystore.location"]
         arguments["ssl.certificate.location"] = arguments["ssl.key.location"] = location
-    if found.get("ssl.endpoint.identification.algorithm") == "":
-        arguments["ssl.endpoint.identification.algorithm"] = "none"
+    if found.get(CHECK_OF_NAMES) == "":
+        arguments[CHECK_OF_NAMES] = "none"
     return "\n".join(f"{name}={value}" for name, value in arguments.items())
 
 

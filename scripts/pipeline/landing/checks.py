@@ -33,6 +33,12 @@ def check_topic(
     both are None before the first landing. Failure when the topic is missing, recreated or
     truncated, or records expired without SKIP_EXPIRED.
     """
+    if topic is None and landed:
+        raise Failure(
+            f"topic {feed.topic} is landed, and no longer on {feed.settings.kafka}",
+            "it was deleted, or KAFKA names other brokers than before; the tables stay as they are",
+            ways_on(feed, feed.make("all", "DATA")),
+        )
     if topic is None:
         raise Failure(
             f"there is no topic {feed.topic} on {feed.settings.kafka}",
@@ -60,18 +66,11 @@ def check_topic(
 
 def _check_same_topic(feed: Feed, topic: Topic, landed: Position, known_id: str | None) -> None:
     """Failure when the topic was recreated, or ends before what is landed."""
-    folder = feed.path()[:-1]
-    ways_on = (
-        f"to keep both: {feed.settings.make('all', 'DATA', TOPIC=f'{feed.topic}_2')}\n"
-        "       to start this feed again, with its tables moved aside: "
-        f"{feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old; "
-        f"then: {feed.make('land')}"
-    )
     if known_id != topic.id:
         raise Failure(
             f"topic {feed.topic} is not the one that was landed: it was deleted and recreated",
             f"its id is {topic.id}, the ledger belongs to {known_id}",
-            ways_on,
+            ways_on(feed, feed.make("land")),
         )
     for partition, offset in landed.items():
         if (end := topic.ends.get(partition, 0)) < offset:
@@ -79,5 +78,15 @@ def _check_same_topic(feed: Feed, topic: Topic, landed: Position, known_id: str 
                 f"topic {feed.topic} ends before what is landed",
                 f"partition {partition} ends at {end}, landed is up to {offset}: "
                 "records were lost in Kafka",
-                ways_on,
+                ways_on(feed, feed.make("land")),
             )
+
+
+def ways_on(feed: Feed, then: str) -> str:
+    """What to type when the topic is not the one that was landed. then: after moving the tables."""
+    folder = feed.path()[:-1]
+    return (
+        f"to keep both: {feed.settings.make('all', 'DATA', TOPIC=f'{feed.topic}_2')}\n"
+        "       to start this feed again, with its tables moved aside: "
+        f"{feed.make('shell')}, then: hadoop fs -mv {folder} {folder}_old; then: {then}"
+    )

@@ -22,7 +22,7 @@ from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.stack import probes
 from pipeline.tables import hdfs
-from pipeline.tables.position import Position
+from pipeline.tables.position import Position, landed_offsets
 
 POLL_S = 0.5
 PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets it
@@ -95,7 +95,11 @@ class Follower:
         else:
             feeds = self.settings.feeds(sorted(known))
         for feed in feeds:
-            if feed.topic not in known and feed.topic not in self.told:
+            if feed.topic in known or feed.topic in self.told:
+                continue
+            if landed_offsets(feed):
+                known.add(feed.topic)  # its landing says that the topic is gone
+            else:
                 say(f"there is no topic {feed.topic} yet: waiting for make publish")
                 self.told.add(feed.topic)
         return [feed for feed in feeds if feed.topic in known]
@@ -107,7 +111,7 @@ class Follower:
         changed = [
             feed
             for feed in feeds
-            if ends.get(feed.topic) != self.ends.get(feed.topic, {})
+            if ends.get(feed.topic, {}) != self.ends.get(feed.topic)
             or (feed.topic in self.troubles and now > self.troubles[feed.topic].retry_at)
         ]
         if changed:

@@ -1,4 +1,5 @@
-// What a client of `make serve` may do, and which password it needs over JDBC.
+// What a client of `make serve` may do, and which password it needs over JDBC; and the parser of its
+// SQL.
 // Spark's own compiler of generated code, Janino, compiles this file when the server starts
 // (server.py): no JDK is needed. Janino knows no lambdas and no type arguments.
 
@@ -9,9 +10,11 @@ import java.util.*;
 import javax.security.sasl.AuthenticationException;
 import org.apache.hive.service.auth.PasswdAuthenticationProvider;
 import org.apache.spark.sql.AnalysisException;
-import org.apache.spark.sql.catalyst.analysis.LocalTempView$;
+import org.apache.spark.sql.catalyst.analysis.*;
+import org.apache.spark.sql.catalyst.parser.*;
 import org.apache.spark.sql.catalyst.plans.logical.*;
 import org.apache.spark.sql.delta.catalog.DeltaTableV2;
+import org.apache.spark.sql.execution.SparkSqlParser;
 import org.apache.spark.sql.execution.command.*;
 import org.apache.spark.sql.execution.datasources.*;
 import org.apache.spark.sql.execution.datasources.v2.DataSourceV2Relation;
@@ -82,7 +85,9 @@ public class ReadOnly extends AbstractFunction1 {
     }
     if (command instanceof SetCommand) {
       scala.Option setting = ((SetCommand) command).kv();
-      return setting.isEmpty() || maySet((String) ((scala.Tuple2) setting.get())._1());
+      scala.Tuple2 given = (scala.Tuple2) setting.getOrElse(null);
+      // without a value it shows settings
+      return given == null || ((scala.Option) given._2()).isEmpty() || maySet((String) given._1());
     }
     String name = command.getClass().getSimpleName();
     return name.startsWith("Show") || name.startsWith("Describe") || COMMANDS.contains(name);
@@ -155,9 +160,6 @@ public class ReadOnly extends AbstractFunction1 {
       if (name.startsWith("CommonInlineUserDefined") || name.equals("TypedAggregateExpression")) {
         return "functions and data sources of users";
       }
-      if (name.equals("AddArtifactsRequest")) {
-        return "files and classes of users";
-      }
       if (name.equals("CompressedOperation")) {
         return "compressed plans";
       }
@@ -172,6 +174,9 @@ public class ReadOnly extends AbstractFunction1 {
         if (name.equals("Command") && !COMMANDS.contains(key)) {
           return key;
         }
+        if (name.endsWith("Artifact") && String.valueOf(field.getValue()).startsWith("cache/")) {
+          return "local data of more than 64 MB (createDataFrame)"; // SPARK_SETTINGS of server.py
+        }
         if (name.equals("DataSource") && key.equals("format")
             && !FORMATS.contains(field.getValue())) {
           return "the data source " + field.getValue();
@@ -185,7 +190,36 @@ public class ReadOnly extends AbstractFunction1 {
           }
         }
       }
-      return null;
+      return name.equals("AddArtifactsRequest") ? "files and classes of users" : null;
+    }
+  }
+
+  /** (SparkSession, Delta Lake's parser) -> one that keeps the values of a query's parameters, for
+      SparkSessionExtensions.injectParser. Delta Lake's drops them
+      (https://github.com/delta-io/delta/issues/7640). */
+  public static class Parsers extends AbstractFunction2 {
+    public Object apply(Object session, final Object delta) {
+      return new SparkSqlParser() {
+        public LogicalPlan parsePlan(String statement) {
+          try {
+            return ((ParserInterface) delta).parsePlan(statement);
+          } catch (ParseException error) {
+            org.apache.spark.unsafe.Platform.throwException(error);
+            return null;
+          }
+        }
+
+        public LogicalPlan parsePlanWithParameters(String statement, ParameterContext values) {
+          LogicalPlan plan = parsePlan(statement);
+          if (values instanceof NamedParameterContext) {
+            scala.collection.immutable.Map named = ((NamedParameterContext) values).params();
+            return named.isEmpty() ? plan
+                : new NameParameterizedQuery(plan, named.keys().toSeq(), named.values().toSeq());
+          }
+          scala.collection.immutable.Seq listed = ((PositionalParameterContext) values).params();
+          return listed.isEmpty() ? plan : new PosParameterizedQuery(plan, listed);
+        }
+      };
     }
   }
 

@@ -117,13 +117,20 @@ def start_endpoints(spark: SparkSession, settings: Settings) -> None:
     # HiveServer2 looks for the class that checks passwords in the class loader of a thread, and a
     # thread that served another client before has the application's.
     loader = jvm.ClassLoader.getSystemClassLoader()
-    for name, code in compiler.getBytecodes().items():
+    # A JDBC client is sent what an exception prints: what was wrong, not where in Spark's code.
+    told = jvm.javassist.ClassPool.getDefault().get("org.apache.hive.service.cli.HiveSQLException")
+    of_print = "public void printStackTrace(java.io.PrintWriter to) { to.print(getMessage()); }"
+    told.addMethod(jvm.javassist.CtNewMethod.make(of_print, told))
+    classes = {**compiler.getBytecodes(), told.getName(): told.toBytecode()}
+    for name, code in classes.items():
         # Java has no public function for this; Javassist, which comes with Spark, has one.
         jvm.javassist.util.proxy.DefineClassHelper.toClass(name, None, loader, None, code)
     check = jvm.pipeline.serving.ReadOnly(f"{settings.hdfs}{settings.warehouse}/")
     # This session has its rules already: it may register feeds.
     spark._jsparkSession.sessionState().analyzer()
-    spark._jsparkSession.extensions().injectCheckRule(check)
+    extensions = spark._jsparkSession.extensions()
+    extensions.injectCheckRule(check)
+    extensions.injectParser(getattr(jvm.pipeline.serving, "ReadOnly$Parsers")())
     catalyst = jvm.org.apache.spark.sql.catalyst
     for name in REFUSED_FUNCTIONS:
         function = catalyst.FunctionIdentifier(name)
@@ -201,9 +208,10 @@ class Feeds:
     def registers(self, feed: Feed) -> bool:
         """Registers a feed. False when its tables cannot be opened: the log says why, once."""
         try:
-            delta.open_tables(feed)  # a broken one is found before clients see the database
+            opened = delta.open_tables(feed)  # a broken one is found before clients see them
             for statement in views.registration(feed, "VIEW"):
                 self.spark.sql(statement)
+            self.show_columns(feed, opened)
         except UNREADABLE as error:
             if feed not in self.try_again:
                 print(f"feed {feed.topic} is not shown: {errors.cause(error)}", flush=True)
@@ -211,6 +219,14 @@ class Feeds:
             return False
         self.try_again.pop(feed, None)
         return True
+
+    def show_columns(self, feed: Feed, tables: delta.Tables) -> None:
+        """Tells the catalogue the tables' columns, which JDBC clients list (getColumns)."""
+        jvm: Any = self.spark._jvm
+        catalog = self.spark._jsparkSession.sharedState().externalCatalog()
+        for name, table in tables.items():
+            schema = jvm.org.apache.spark.sql.types.DataType.fromJson(table.schema().to_json())
+            catalog.alterTableSchema(feed.topic, name, schema)
 
 
 def warm_up(spark: SparkSession, feed: Feed) -> None:
