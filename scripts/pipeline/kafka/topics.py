@@ -9,13 +9,13 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, TopicAuthorizationFailedError
+from kafka.errors import KafkaError, LeaderNotAvailableError, TopicAuthorizationFailedError
 
 from pipeline import script
 from pipeline.errors import Outage
@@ -127,8 +127,23 @@ def _ends(feed: Feed) -> dict[TopicPartition, int]:
 
 def log_ends(feed: Feed) -> dict[int, int]:
     """end_offsets() with transaction markers: one request. KafkaError after ANSWER_LIMIT_MS."""
-    found = _consumer(feed.settings).end_offsets(_partitions(feed), timeout_ms=ANSWER_LIMIT_MS)
-    return {at.partition: offset for at, offset in found.items()}
+    return ends_of_topics(feed.settings, [feed.topic])[feed.topic]
+
+
+def ends_of_topics(settings: Settings, topics: Iterable[str]) -> dict[str, dict[int, int]]:
+    """{topic: log_ends() of it}, by one request to each broker. KafkaError after ANSWER_LIMIT_MS.
+
+    Empty for a topic that does not exist.
+    """
+    ends: dict[str, dict[int, int]] = {topic: {} for topic in topics}
+    partitions = [at for topic in ends for at in _partitions(settings.feed(topic))]
+    try:
+        found = _consumer(settings).end_offsets(partitions, timeout_ms=ANSWER_LIMIT_MS)
+    except KeyError as partition:  # kafka-python 3.0.12 asks only those that have a leader
+        raise LeaderNotAvailableError(f"{partition} has no leader") from None
+    for at, offset in found.items():
+        ends[at.topic][at.partition] = offset
+    return ends
 
 
 def beginning_offsets(feed: Feed) -> dict[int, int]:
