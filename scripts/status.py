@@ -4,8 +4,12 @@ Run by: make status
     scripts/env.sh python scripts/status.py
 """
 
+import concurrent.futures
+import contextlib
 import datetime
 import textwrap
+
+from kafka.errors import KafkaError
 
 from pipeline import errors, script
 from pipeline.kafka import topics
@@ -14,6 +18,8 @@ from pipeline.serving import service
 from pipeline.settings import Settings
 from pipeline.stack import probes, servers
 from pipeline.text import printable
+
+READ_AT_ONCE = 8  # ledgers: most of the time goes into waiting for HDFS
 
 
 def main(settings: Settings) -> None:
@@ -28,12 +34,23 @@ def main(settings: Settings) -> None:
             servers.print_table(service.startable(settings))
     print()
     print(f"{'feed (topic)':<24} {'partition':>9} {'end of topic':>13} {'landed':>10} {'lag':>10}")
-    for topic in topics.names(settings):
+    names, ends = topics.names(settings), {}
+    with contextlib.suppress(KafkaError):  # one topic has no leader, say: then each is asked alone
+        ends = topics.ends_of_topics(settings, names)
+
+    def state(topic: str) -> feed_state.FeedState | str:
         try:
-            print_feed(feed_state.read(settings.feed(topic), {}))
+            return feed_state.read(settings.feed(topic), {}, ends.get(topic))
         except Exception as error:  # one damaged feed must not hide the others
             script.log_trace()
-            print(f"{topic:<24} not known: {printable(errors.cause(error))}")
+            return f"not known: {printable(errors.cause(error))}"
+
+    with concurrent.futures.ThreadPoolExecutor(READ_AT_ONCE) as pool:
+        for topic, found in zip(names, pool.map(state, names), strict=True):
+            if isinstance(found, str):
+                print(f"{topic:<24} {found}")
+            else:
+                print_feed(found)
 
 
 def print_feed(feed: feed_state.FeedState) -> None:

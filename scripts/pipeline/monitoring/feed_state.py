@@ -51,12 +51,20 @@ class FeedState(NamedTuple):
         return {word: number for (status, word), number in found if status == "rejected"}
 
 
-def read(feed: Feed, counted: dict[str, Verdicts]) -> FeedState:
-    """The feed's state now. counted: {file: verdicts in it} of an earlier call; is updated."""
-    ledger = delta.open_table(feed, "messages")
-    landed = position.position_of(ledger) or {}  # before the ends, so that no lag is negative
-    ends = topics.end_offsets(feed)
-    oldest = topics.oldest_timestamp(feed, landed, ends)
+def read(
+    feed: Feed, counted: dict[str, Verdicts], log_ends: dict[int, int] | None = None
+) -> FeedState:
+    """The feed's state now.
+
+    counted: {file: verdicts in it} of an earlier call; is updated. log_ends: topics.log_ends(), if
+    the caller has them. Where all is landed they are the topic's ends, and no record is read.
+    """
+    ends = topics.retry(lambda: topics.log_ends(feed)) if log_ends is None else log_ends
+    ledger, oldest = delta.open_table(feed, "messages"), None
+    landed = position.position_of(ledger) or {}
+    if any(landed.get(partition, 0) != end for partition, end in ends.items()):
+        ends = topics.end_offsets(feed)  # after `landed`, so that no lag is negative
+        oldest = topics.oldest_timestamp(feed, landed, ends)
     count(ledger, counted)
     verdicts: Verdicts = sum(counted.values(), collections.Counter())
     return FeedState(feed.topic, ends, landed, oldest, verdicts, *last_batch(ledger))
