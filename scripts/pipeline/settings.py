@@ -29,6 +29,7 @@ ORIGINS = {"file": "default", "default": "default", "command_line": "make", "mak
 _PORT, _HOST = r":[1-9][0-9]{0,4}", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _ANY_PATH = r"[^~\x00-\x1f\x7f][^\x00-\x1f\x7f]*"
 _JAVA_PATH = r"[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*"  # Java class paths and HDFS URIs hold no others
+TOPIC_NAME = "[a-z][a-z0-9_]{0,99}"
 _CORES = r"([1-9][0-9]*|\*)(,[1-9][0-9]*)?"
 _LOCAL_ONLY = (
     "the {stack} stack listens on this machine only; services that run elsewhere: STACK=cluster"
@@ -68,7 +69,7 @@ class Settings:
         f"({_JAVA_PATH})?", "a folder: a path of letters, digits and . _ / + @ = -"
     )
     topic: str = _knob(
-        "[a-z][a-z0-9_]{0,99}",
+        TOPIC_NAME,
         "lower-case letters, digits and _, first a letter: "
         "a plain name in Kafka, HDFS and SQL alike",
     )

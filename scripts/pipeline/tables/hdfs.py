@@ -9,6 +9,8 @@ import hdfs_native
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
+MOST_THREADS = 100
+
 client = hdfs_native.Client  # client("hdfs://HOST:PORT")
 
 
@@ -22,9 +24,9 @@ def exists(address: str, path: str) -> bool:
 
 
 def at_once(function: Callable[[Value], Result], values: Collection[Value]) -> list[Result]:
-    """Calls the function with each value in its own thread; -> the results, in order.
+    """Calls the function with each value in a thread; -> the results, in order.
 
     Closing a new file in HDFS takes half a second, nearly all of it waiting.
     """
-    with concurrent.futures.ThreadPoolExecutor(len(values) or 1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(min(len(values), MOST_THREADS) or 1) as pool:
         return list(pool.map(function, values))
