@@ -188,7 +188,7 @@ def test_many_feeds_are_shown_with_their_columns_and_each_can_be_queried(served)
 
 
 def test_a_feed_that_is_gone_or_cannot_be_read_is_named_once_and_stops_no_other(served):
-    hdfs, gone, closed, new = hdfs_native.Client(served.hdfs), MANY[10], MANY[11], "many_new"
+    hdfs, gone, closed, new = hdfs_native.Client(served.hdfs), MANY[10], MANY[11], "a_new_one"
 
     def databases():
         return {name for (name,) in connect(served, FEED, "SHOW DATABASES")[0]}
