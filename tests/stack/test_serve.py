@@ -1,6 +1,8 @@
 """`make serve`: who gets in, what they see, what they cannot do, and what ends by itself."""
 
+import collections
 import concurrent.futures
+import contextlib
 import datetime
 import os
 import re
@@ -17,10 +19,12 @@ import pytest
 from deltalake import DeltaTable
 
 from messages import FIVE
+from pipeline.spark import session
 from reader import connect, jdbc, ports, stop, token
 from stacks import ROOT, TABLES, clean_environment, listens, wait_until
 
 FEED, BROKEN_FEED = "synthetic_a", "broken"
+MANY = [f"many_{number:02}" for number in range(30)]  # copies of FEED
 LIMIT_S = 60
 
 # What no reader may do, in SQL. {feed}, {address}: its database, and its folder in HDFS.
@@ -88,10 +92,51 @@ def served(stack, synthetic):
         hdfs.mkdirs(log, create_parent=True)
         with hdfs.create(f"{log}/{0:020}.json") as file:
             file.write(b'{"commitInfo":')
-    # The feed TOPIC is registered first, the many of other tests perhaps only after the start.
+    copy_feed(stack, MANY)
     stack.make("serve", TOPIC=FEED, QUERY_LIMIT_S=LIMIT_S)
     yield stack
     stop(stack)
+
+
+def copy_feed(stack, names):
+    """Makes copies of FEED's tables. Delta's log has relative paths."""
+    hdfs, source = hdfs_native.Client(stack.hdfs), f"/warehouse/{FEED}/"
+    files = {}
+    for table in TABLES:
+        for file in hdfs.list_status(source + table, recursive=True):
+            if not file.isdir:
+                with hdfs.read(file.path) as opened:
+                    files[file.path.removeprefix(source)] = opened.read()
+
+    def write(at):
+        path, content = f"/warehouse/{at[0]}/{at[1]}", files[at[1]]
+        hdfs.mkdirs(os.path.dirname(path), create_parent=True)
+        with hdfs.create(path) as file:
+            file.write(content)
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:  # closing a file takes half a second
+        list(pool.map(write, [(name, path) for name in names for path in files]))
+
+
+def columns_by_jdbc(stack, feeds, table):
+    """What JDBC's getColumns says: {feed: [(column, comment)]}. feeds: with SQL's wildcards."""
+    jvm = session.get(stack.settings, "test", 0)._jvm
+    login = jvm.java.util.Properties()
+    login.setProperty("password", token(stack))
+    url = f"jdbc:hive2://127.0.0.1:{ports(stack)[1]}"
+    found = collections.defaultdict(list)
+    with contextlib.closing(jvm.org.apache.hive.jdbc.HiveDriver().connect(url, login)) as client:
+        rows = client.getMetaData().getColumns(None, feeds, table, "%")
+        while rows.next():
+            column = rows.getString("COLUMN_NAME"), rows.getString("REMARKS")
+            found[rows.getString("TABLE_SCHEM")].append(column)
+    return found
+
+
+def said_by_server(stack):
+    """The log of the server since its last start."""
+    log = ROOT / stack.run_dir / "logs" / "serve.log"
+    return log.read_text().rpartition("WARNING: Using incubator modules")[2]  # Spark's first line
 
 
 def expected_attempts(stack):
@@ -99,6 +144,8 @@ def expected_attempts(stack):
 
 
 def test_both_doors_show_the_feeds_with_types_and_comments(served):
+    line = f"feed {BROKEN_FEED} is not shown: "
+    wait_until(lambda: line in said_by_server(served), lambda: said_by_server(served))
     row = max(served.table(FEED, "attempts"), key=lambda row: row["keen_id"])
     columns = "keen_id, started_at, certification, attempt, kafka_offset"
     last = f"SELECT {columns} FROM attempts ORDER BY keen_id DESC LIMIT 1"
@@ -116,10 +163,7 @@ def test_both_doors_show_the_feeds_with_types_and_comments(served):
     at = expected[1].astimezone(datetime.timezone.utc).replace(tzinfo=None)
     assert found == [[expected[0], str(at), *expected[2:]]]
     assert [FEED] in databases and [BROKEN_FEED] not in databases
-    log, line = ROOT / served.run_dir / "logs" / "serve.log", f"feed {BROKEN_FEED} is not shown: "
-    start = "WARNING: Using incubator modules"  # Spark's first line
-    wait_until(lambda: line in log.read_text().rpartition(start)[2], log.read_text)
-    assert log.read_text().rpartition(start)[2].count(line) == 1, log.read_text()
+    assert said_by_server(served).count(line) == 1, said_by_server(served)
     assert {name for _, name, _ in tables} == {*TABLES, "attempt_order"}
     comments = {name: comment for name, _, comment in described}
     fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/attempts").schema().fields
@@ -159,6 +203,46 @@ def test_what_other_tools_ask_for(served):
     ]
     assert "\nspark.sql.shuffle.partitions\t" in shown
     assert "The table or view `missing` cannot be found" in shown and "\tat " not in shown, shown
+
+
+def test_many_feeds_are_shown_with_their_columns_and_each_can_be_queried(served):
+    fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/questions").schema().fields
+    columns = [(field.name, field.metadata["comment"]) for field in fields]
+    assert columns_by_jdbc(served, "many%", "questions") == dict.fromkeys(MANY, columns)
+    counts = [f"SELECT count(*) FROM {name}.questions" for name in (MANY[0], MANY[-1])]
+    databases, *found = connect(served, FEED, "SHOW DATABASES", *counts)
+    assert {name for (name,) in databases} >= {*MANY, FEED}
+    assert found == [[[len(served.table(FEED, "questions"))]]] * 2
+    shown = jdbc(served, MANY[15], "SELECT count(*) AS attempts FROM attempts")
+    assert re.search(rf"^attempts\n{expected_attempts(served)}$", shown, re.MULTILINE), shown
+
+
+def test_a_feed_that_is_gone_or_cannot_be_read_is_named_once_and_stops_no_other(served):
+    hdfs, gone, closed, new = hdfs_native.Client(served.hdfs), MANY[10], MANY[11], "a_new_one"
+
+    def databases():
+        return {name for (name,) in connect(served, FEED, "SHOW DATABASES")[0]}
+
+    def has_named(name):
+        return f"feed {name} is not shown: " in said_by_server(served)
+
+    def wait_until_shown(*names):
+        wait_until(lambda: databases().issuperset(names), lambda: said_by_server(served))
+
+    wait_until_shown(gone, closed)
+    hdfs.rename(f"/warehouse/{gone}", f"/{gone}")
+    hdfs.set_permission(f"/warehouse/{closed}", 0o700)
+    wait_until(lambda: has_named(gone) and has_named(closed), lambda: said_by_server(served))
+    copy_feed(served, [new])
+    wait_until_shown(new)
+    assert not databases() & {gone, closed}
+    hdfs.rename(f"/{gone}", f"/warehouse/{gone}")
+    hdfs.set_permission(f"/warehouse/{closed}", 0o755)
+    wait_until_shown(gone, closed)
+    counts = [f"SELECT count(*) FROM {name}.attempts" for name in (gone, closed, new)]
+    assert connect(served, FEED, *counts) == [[[expected_attempts(served)]]] * 3
+    for name in gone, closed:
+        assert said_by_server(served).count(f"feed {name} is not shown: ") == 1
 
 
 @pytest.mark.thorough

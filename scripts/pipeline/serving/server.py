@@ -1,9 +1,8 @@
 """The server of `make serve`: one Spark process that answers queries on every landed feed.
 
 It has two endpoints: Spark Connect, and JDBC (the protocol of HiveServer2). A feed is a database
-with its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. After
-a start hundreds of feeds are registered one after the other, for minutes, while clients already
-send queries: the feed TOPIC first, and what is landed meanwhile before the others.
+with its four tables and the view attempt_order. Feeds appear, and disappear, within seconds. Spark
+opens a table when a query names it (Databases.java).
 
 Clients only read. Spark is here another user of HDFS than landing, and HDFS refuses what that user
 would write. ReadOnly.java refuses what HDFS does not see: changes of the catalogue, code of users,
@@ -16,6 +15,7 @@ serve.py starts it, as a service of docker-compose.yml does:
 import contextlib
 import os
 import pathlib
+import re
 import sys
 import threading
 import time
@@ -27,20 +27,21 @@ from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
 
 from pipeline import errors, script
-from pipeline.message.declaration import TABLES
+from pipeline.message.declaration import TABLES, delta_fields
 from pipeline.serving import service
-from pipeline.settings import ROOT, Feed, Settings
+from pipeline.settings import ROOT, TOPIC_NAME, Feed, Settings
 from pipeline.spark import questions, session, views
 from pipeline.tables import delta, hdfs, position
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
 CHECK_EVERY_S = 1
-# How long new feeds are registered: before clients are let in, and between two checks of what runs.
-REGISTER_AT_START_S, REGISTER_S = 30, 10
-CHECKED_AT_ONCE = 50  # feeds per update: checking one takes four requests to HDFS
+# How long feeds are checked: before clients are let in, and between two checks of what runs.
+CHECK_AT_START_S, CHECK_S = 3, 10
 TRY_AGAIN_S = 5  # a feed may be half landed, or its tables broken
+MODEL = "model_of_feeds"  # a database that exists only while the server starts
 UNREADABLE = (DeltaError, OSError, PySparkException, Py4JJavaError)
 # This collector, unlike others, gives up with an error instead of collecting for ever: so the query
 # that fills the memory fails. UseAdaptiveSizePolicyWithSystemGC lets System.gc() shrink the heap,
@@ -82,6 +83,8 @@ SPARK_SETTINGS = {
     # Of the classes that Spark generates for plans, the questions need about 500. By default it
     # keeps 100, and compiles the others at every query again.
     "spark.sql.codegen.cache.maxEntries": "2000",
+    # For an hour Delta keeps the state of tables that were opened, 2 MB each, by default of 10,000.
+    "spark.databricks.delta.delta.log.cacheSize": "40",
     # Over JDBC rows leave partition by partition, not all at once.
     "spark.sql.thriftServer.incrementalCollect": "true",
 }
@@ -106,14 +109,13 @@ def start_spark(settings: Settings) -> SparkSession:
         conf.set("spark.master", f"local[{32 * cores}]")
         conf.set("spark.default.parallelism", str(cores))
     SparkContext._ensure_initialized(gateway=launch_gateway(conf))  # type: ignore[no-untyped-call]
+    os.environ["HADOOP_USER_NAME"] = user  # this process finds out what Spark may read
     return SparkSession.builder.getOrCreate()
 
 
-def start_endpoints(spark: SparkSession, settings: Settings) -> None:
-    """Lets clients in, by Spark Connect and by JDBC. ReadOnly.java says what they may do."""
+def load_java(spark: SparkSession) -> None:
+    """Compiles the Java files beside this one, and loads their classes, and one that is changed."""
     jvm: Any = spark._jvm
-    compiler = jvm.org.codehaus.janino.SimpleCompiler()
-    compiler.cook(pathlib.Path(__file__).with_name("ReadOnly.java").read_text())
     # HiveServer2 looks for the class that checks passwords in the class loader of a thread, and a
     # thread that served another client before has the application's.
     loader = jvm.ClassLoader.getSystemClassLoader()
@@ -121,12 +123,21 @@ def start_endpoints(spark: SparkSession, settings: Settings) -> None:
     told = jvm.javassist.ClassPool.getDefault().get("org.apache.hive.service.cli.HiveSQLException")
     of_print = "public void printStackTrace(java.io.PrintWriter to) { to.print(getMessage()); }"
     told.addMethod(jvm.javassist.CtNewMethod.make(of_print, told))
-    classes = {**compiler.getBytecodes(), told.getName(): told.toBytecode()}
+    classes = {told.getName(): told.toBytecode()}
+    for file in pathlib.Path(__file__).parent.glob("*.java"):
+        compiler = jvm.org.codehaus.janino.SimpleCompiler()
+        compiler.cook(file.read_text())
+        classes |= compiler.getBytecodes()
     for name, code in classes.items():
         # Java has no public function for this; Javassist, which comes with Spark, has one.
         jvm.javassist.util.proxy.DefineClassHelper.toClass(name, None, loader, None, code)
+
+
+def start_endpoints(spark: SparkSession, settings: Settings) -> None:
+    """Lets clients in, by Spark Connect and by JDBC. ReadOnly.java says what they may do."""
+    jvm: Any = spark._jvm
     check = jvm.pipeline.serving.ReadOnly(f"{settings.hdfs}{settings.warehouse}/")
-    # This session has its rules already: it may register feeds.
+    # This session has its rules already: it may use what clients may not.
     spark._jsparkSession.sessionState().analyzer()
     extensions = spark._jsparkSession.extensions()
     extensions.injectCheckRule(check)
@@ -151,86 +162,135 @@ def start_endpoints(spark: SparkSession, settings: Settings) -> None:
     thriftserver.HiveThriftServer2.startWithContext(spark._jsparkSession.sqlContext())
 
 
-def feeds_with_a_folder(settings: Settings) -> set[Feed]:
-    """The feeds with a folder; TOPIC alone where this account may not list them (make customer)."""
+def databases(spark: SparkSession, settings: Settings) -> Any:
+    """What creates and drops the databases of feeds: see Databases.java."""
+    spark.sql(f"CREATE DATABASE {MODEL}")
+    for table in TABLES:
+        schema = StructType.fromJson({"fields": delta_fields(table)})
+        spark.catalog.createTable(f"{MODEL}.{table}", source="parquet", schema=schema)
+    for statement in views.registration(settings.feed(MODEL), "VIEW")[-2:]:
+        spark.sql(statement)
+    catalog, folder = spark._jsparkSession.sessionState().catalog(), settings.feed().path()
+    jvm: Any = spark._jvm
+    made = jvm.pipeline.serving.Databases(catalog, MODEL, folder.removesuffix(f"{settings.topic}/"))
+    spark.sql("USE default")
+    spark.sql(f"DROP DATABASE {MODEL} CASCADE")
+    return made
+
+
+def folders(settings: Settings) -> dict[Feed, object]:
+    """{feed: what changes when something is created, renamed or forbidden in its folder}.
+
+    TOPIC alone where this account may not list the folders (make customer).
+    """
     try:
-        files = hdfs.client(settings.hdfs).list_status(settings.warehouse)
-        return {settings.feed(file.path.rsplit("/", 1)[-1]) for file in files}
+        return {
+            settings.feed(name): (file.modification_time, file.permission, file.owner, file.group)
+            for file in hdfs.client(settings.hdfs).list_status(settings.warehouse)
+            if re.fullmatch(TOPIC_NAME, name := file.path.rsplit("/", 1)[-1])
+        }
     except RuntimeError as error:
         if errors.kind_of(error) is not errors.NoRight:
             raise
-        return {settings.feed()}
-
-
-def is_landed(feed: Feed) -> bool:
-    """Whether the feed's four tables are there, and this account may read them."""
-    try:
-        return all(hdfs.exists(feed.hdfs, feed.folder(f"{table}/_delta_log")) for table in TABLES)
-    except RuntimeError as error:
-        if errors.kind_of(error) is not errors.NoRight:
-            raise
-        return False
+        return {settings.feed(): None}
 
 
 class Feeds:
     """Keeps the databases of the catalogue equal to the landed feeds.
 
-    Registering a feed takes about a second, so one update may not reach all new feeds.
+    The tables of each feed are opened once, to find broken ones, and again when its folder changes.
     """
 
     def __init__(self, spark: SparkSession, settings: Settings):
-        self.spark, self.settings = spark, settings
-        self.known: list[Feed] = []  # least recently checked first
-        self.at_start = feeds_with_a_folder(settings)
-        self.try_again: dict[Feed, float] = {}  # when, by feed that could not be registered
+        self.jvm: Any = spark._jvm
+        self.session, self.settings = spark._jsparkSession, settings
+        self.databases = databases(spark, settings)
+        self.shown: set[Feed] = set()
+        self.checked: dict[Feed, object] = {}  # as their folders were then
+        self.try_again: dict[Feed, float] = {}  # when
+        self.said: dict[Feed, str] = {}  # why a feed is not shown
+
+    def show_unchecked(self) -> None:
+        """Shows the feeds that no update() has checked: checking 1,000 takes a minute."""
+        client, there = hdfs.client(self.settings.hdfs), folders(self.settings).keys()
+        unchecked = list(there - self.checked.keys() - self.try_again.keys())
+
+        def seems_landed(feed: Feed) -> bool:
+            with contextlib.suppress(RuntimeError, OSError):  # check() will say why
+                files = client.list_status(feed.folder())
+                return TABLES.keys() <= {file.path.rsplit("/", 1)[-1] for file in files}
+            return False
+
+        for feed, landed in zip(unchecked, hdfs.at_once(seems_landed, unchecked), strict=True):
+            with contextlib.suppress(*UNREADABLE):
+                if landed:
+                    self.show(feed)
 
     def update(self, seconds: float) -> None:
-        """Drops feeds that are gone, and registers new ones.
+        """Hides the feeds that are gone, shows new ones, and hides broken ones.
 
-        TOPIC goes first, then those that came after the start, then the others. Starts no
-        registration after this many seconds; the next update goes on.
+        Starts no check after this many seconds; the next update goes on. TOPIC goes first, then
+        what is not shown yet.
         """
-        limit, there = time.monotonic() + seconds, feeds_with_a_folder(self.settings)
-        checked, others = self.known[:CHECKED_AT_ONCE], self.known[CHECKED_AT_ONCE:]
-        landed = [feed for feed in checked if feed in there and is_landed(feed)]
-        for feed in checked:
-            if feed not in landed:
-                # Of the catalogue: nothing in HDFS is touched.
-                self.spark.sql(f"DROP DATABASE IF EXISTS {feed.topic} CASCADE")
-                self.spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()  # type: ignore[union-attr]
-        self.known = others + landed
-        first, new = self.settings.feed(), there.difference(self.known)
-        for feed in sorted(new, key=lambda feed: (feed != first, feed in self.at_start)):
-            is_due = self.try_again.get(feed, 0) <= time.monotonic() <= limit
-            if is_due and is_landed(feed) and self.registers(feed):
-                self.known.append(feed)
+        there, limit = folders(self.settings), time.monotonic() + seconds
+        for feed in self.shown - there.keys():
+            self.hide(feed, "its folder is gone")
+        self.checked = {
+            feed: folder for feed, folder in self.checked.items() if there.get(feed) == folder
+        }
+        first, unchecked = self.settings.feed(), there.keys() - self.checked.keys()
+        for feed in sorted(unchecked, key=lambda feed: (feed != first, feed in self.shown)):
+            if self.try_again.get(feed, 0) <= time.monotonic() <= limit:
+                self.check(feed, there[feed])
 
-    def registers(self, feed: Feed) -> bool:
-        """Registers a feed. False when its tables cannot be opened: the log says why, once."""
+    def check(self, feed: Feed, folder: object) -> None:
+        """Shows the feed when its four tables can be opened, hides it when not."""
         try:
-            opened = delta.open_tables(feed)  # a broken one is found before clients see them
-            for statement in views.registration(feed, "VIEW"):
-                self.spark.sql(statement)
-            self.show_columns(feed, opened)
+            gone = TABLES.keys() - delta.open_tables(feed).keys()
+            if not gone:
+                self.show(feed)
+                self.checked[feed] = folder
+                return
+            if feed in self.shown:  # otherwise it is being landed for the first time
+                self.hide(feed, f"there is no table {', '.join(sorted(gone))}")
         except UNREADABLE as error:
-            if feed not in self.try_again:
-                print(f"feed {feed.topic} is not shown: {errors.cause(error)}", flush=True)
-            self.try_again[feed] = time.monotonic() + TRY_AGAIN_S
-            return False
-        self.try_again.pop(feed, None)
-        return True
+            if errors.is_outage(error):
+                raise
+            self.hide(feed, errors.cause(error))
+        self.try_again[feed] = time.monotonic() + TRY_AGAIN_S
 
-    def show_columns(self, feed: Feed, tables: delta.Tables) -> None:
-        """Tells the catalogue the tables' columns, which JDBC clients list (getColumns)."""
-        jvm: Any = self.spark._jvm
-        catalog = self.spark._jsparkSession.sharedState().externalCatalog()
-        for name, table in tables.items():
-            schema = jvm.org.apache.spark.sql.types.DataType.fromJson(table.schema().to_json())
-            catalog.alterTableSchema(feed.topic, name, schema)
+    def show(self, feed: Feed) -> None:
+        if feed not in self.shown:
+            self.databases.create(feed.topic)
+            self.shown.add(feed)
+            self.said.pop(feed, None)
+
+    def hide(self, feed: Feed, why: str) -> None:
+        if self.said.get(feed) != why:
+            print(f"feed {feed.topic} is not shown: {why}", flush=True)
+            self.said[feed] = why
+        if feed in self.shown:
+            self.shown.remove(feed)
+            self.databases.drop(feed.topic)
+            for table in TABLES:
+                path = self.jvm.org.apache.hadoop.fs.Path(feed.path(table))
+                self.jvm.org.apache.spark.sql.delta.DeltaLog.invalidateCache(self.session, path)
 
 
-def warm_up(spark: SparkSession, feed: Feed) -> None:
-    """Sends a statement by JDBC, and queries/: the first client would wait for the compiler."""
+def warm_up(spark: SparkSession, feeds: list[Feed]) -> None:
+    """Sends a statement by JDBC, and queries/, on the smallest of the feeds.
+
+    Otherwise the first client would wait for the compiler.
+    """
+    sizes: dict[Feed, int] = {}
+    for feed in feeds:
+        with contextlib.suppress(*UNREADABLE):  # a broken feed, say
+            sizes[feed] = sum((position.landed_offsets(feed) or {}).values())
+    if sizes:
+        warm_up_with(spark, min(sizes, key=sizes.__getitem__))
+
+
+def warm_up_with(spark: SparkSession, feed: Feed) -> None:
     jvm: Any = spark._jvm
     login = jvm.java.util.Properties()
     login.setProperty("password", service.token(feed.settings))
@@ -305,22 +365,25 @@ def main(settings: Settings) -> NoReturn:
     os.nice(max(0, 5 - os.nice(0)))  # landing goes first
     spark = start_spark(settings)
     jvm = SparkContext._gateway.proc  # type: ignore[union-attr]
+    load_java(spark)
     feeds, memory = Feeds(spark, settings), Memory(spark)
     running: dict[str, float] = {}
-    feeds.update(REGISTER_AT_START_S)
+    feeds.update(CHECK_AT_START_S)
+    feeds.show_unchecked()
     start_endpoints(spark, settings)
-    if some := feeds.known[:20]:  # reading the ledgers of hundreds would take long
-        smallest = min(some, key=lambda feed: sum((position.landed_offsets(feed) or {}).values()))
-        threading.Thread(target=warm_up, args=[spark, smallest], daemon=True).start()
+    some = list(feeds.shown)[:20]  # reading the ledgers of hundreds would take long
+    threading.Thread(target=warm_up, args=[spark, some], daemon=True).start()
+    said = ""
     while True:
         time.sleep(CHECK_EVERY_S)
         try:
             running = enforce_limit(spark, settings.query_limit_s, running)
-            feeds.update(REGISTER_S)
-            exhausted = memory.is_exhausted()
-        except Exception:  # HDFS does not answer, say: it may come back
-            script.log_trace()
-            exhausted = False
+            feeds.update(CHECK_S)
+            exhausted, said = memory.is_exhausted(), ""
+        except Exception as error:  # HDFS does not answer, say: it may come back
+            before, said, exhausted = said, errors.cause(error), False
+            if said != before:
+                script.log_trace()
         if exhausted or jvm.poll() is not None:
             why = "no memory is left" if exhausted else "Spark has ended"
             print(f"{why}: Spark is restarted", flush=True)
