@@ -16,6 +16,7 @@ PROGRAMS = {
     **{"krb5kdc": "krb5-kdc", "kadmin.local": "krb5-admin-server", "kinit": "krb5-user"},
     "faketime": "faketime",  # a clock that is off
 }
+LIMIT_S = 1200  # for one target: an application on YARN starts four JVMs, beside eight servers
 # Runs Python statements as an account, each by itself; prints for each its value or its error.
 CLIENT = """
 import json, os, ssl, sys
@@ -41,6 +42,8 @@ os._exit(0)
 class Cluster(Stack):
     """`make … STACK=cluster` on the secured cluster, as one of its accounts: account=…"""
 
+    limit_s = LIMIT_S
+
     def __init__(self, run_dir):
         self.run_dir, self.root = run_dir, ROOT
         port = free_ports(40)
@@ -57,10 +60,14 @@ class Cluster(Stack):
             env=clean_environment() | self.knobs,
             text=True,
             capture_output=True,
-            timeout=300,
+            timeout=LIMIT_S,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def log(self, server):
+        """The log of one of the servers."""
+        return ROOT / self.run_dir / "logs" / f"{server}.log"
 
     def command(self, target, account="pipeline", **knobs):
         client = self.folder / "clients" / account
@@ -85,7 +92,7 @@ class Cluster(Stack):
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=LIMIT_S,
         )
 
     def python(self, account, *statements, **environment):
@@ -121,10 +128,16 @@ def secured(run_dir):
     os.environ["KRB5_CONFIG"] = str(cluster.folder / "krb5.conf")
     try:
         cluster.servers("up")
-        paths = ("/warehouse", "/user/pipeline")
-        for arguments in (["-mkdir", "-p", *paths], ["-chown", "pipeline", *paths]):
-            made = cluster.client("operator", "hadoop", "fs", *arguments)
-            assert made.returncode == 0, made.stdout
+        statements = [
+            statement
+            for path in ("/warehouse", "/user/pipeline")
+            for statement in (
+                f"hdfs.mkdirs('{path}', create_parent=True)",
+                f"hdfs.set_owner('{path}', owner='pipeline')",
+            )
+        ]
+        made = cluster.python("operator", *statements)
+        assert all(done == "done" for done, _ in made), made
         yield cluster
     finally:
         cluster.make("down", ok=None)

@@ -293,6 +293,7 @@ def main(_: Settings) -> None:
     make_certificates()
     make_clients()
     password("kafka-cluster")  # before both brokers want it at once
+    servers.START_LIMIT_S = 600  # eight servers at once, beside other work
     servers.start(services(), SETTINGS)
 
 

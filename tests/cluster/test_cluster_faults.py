@@ -11,10 +11,12 @@ import time
 import psutil
 import pytest
 
+from cluster_stack import LIMIT_S
 from stacks import wait_until
 
+pytestmark = pytest.mark.timeout(3000)
 FEED = "synthetic_many"
-MANY = 60_000
+MANY = 20_000
 TICKET_LIVES_S = 120  # the pipeline's: secured.py
 
 
@@ -23,18 +25,21 @@ def output(path):
 
 
 def wait_for(path, text, process):
-    wait_until(lambda: process.poll() is not None or re.search(text, output(path)), path.read_text)
+    wait_until(
+        lambda: process.poll() is not None or re.search(text, output(path)),
+        path.read_text,
+        limit_s=LIMIT_S,
+    )
     assert re.search(text, output(path)), output(path)
 
 
-def executors(of):
-    """The processes of Spark's executors below a NodeManager."""
-    found = []
-    for child in psutil.Process(of).children(recursive=True):
+def has_executor(manager):
+    """Whether one of Spark's executors runs below this NodeManager."""
+    for child in psutil.Process(manager).children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # shells come and go
             if "YarnCoarseGrainedExecutorBackend" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
+                return True
+    return False
 
 
 def kill_machine(pid):
@@ -46,7 +51,7 @@ def kill_machine(pid):
 
 def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path):
     file = tmp_path / "many.json"
-    stack.make("data", SYNTHETIC=MANY, SEED=5, DATA=file)
+    stack.run("data", SYNTHETIC=MANY, SEED=5, DATA=file)
     cluster.customer(FEED, PARTITIONS=2)
     cluster.make("publish", account=f"{FEED}_publisher", TOPIC=FEED, DATA=file)
     said = tmp_path / "land.log"
@@ -55,12 +60,13 @@ def test_a_landing_survives_a_nodemanager_and_a_broker(cluster, stack, tmp_path)
     landing = cluster.start("land", said, TOPIC=FEED, CLIENT_CONF=client)
     pids = cluster.service_pids()
     managers = [pids["nodemanager"], pids["nodemanager2"]]
-    wait_until(lambda: landing.poll() is not None or any(map(executors, managers)), said.read_text)
-    time.sleep(10)  # into the first batch
+    # The NameNode's log tells when a task writes its first rows, of several thousand.
+    log, created = cluster.log("namenode"), rf"cmd=create\s+src=/warehouse/{FEED}/options/part-"
+    wait_for(log, created, landing)
     assert landing.poll() is None, output(said)
-    kill_machine(next(filter(executors, managers)))
+    kill_machine(next(filter(has_executor, managers)))
     os.kill(pids["kafka2"], signal.SIGKILL)
-    landing.wait(600)
+    landing.wait(LIMIT_S)
     cluster.servers("up")
     if landing.returncode:  # it may stop with a message; then the next one goes on
         assert "nothing is lost and nothing is doubled" in output(said), output(said)
@@ -101,7 +107,7 @@ def test_a_full_queue_is_named_and_the_question_answered_when_there_is_room(
     finally:
         os.killpg(following.pid, signal.SIGINT)
         following.wait(60)
-    assert asking.wait(600) == 0, output(asked)
+    assert asking.wait(LIMIT_S) == 0, output(asked)
     assert "== 15_scores" in output(asked)
 
 
@@ -172,7 +178,7 @@ def test_a_clock_that_is_off_is_named(cluster, wiley, tmp_path):
 def test_follow_outlives_its_ticket_by_the_keytab(cluster, following, stack, tmp_path):
     process, said, ticket_ends = following
     file = tmp_path / "later.json"
-    stack.make("data", SYNTHETIC=20, SEED=11, DATA=file)
+    stack.run("data", SYNTHETIC=20, SEED=11, DATA=file)
     time.sleep(max(0, ticket_ends + 30 - time.monotonic()))
     cluster.make("publish", account=f"{FEED}_publisher", TOPIC=FEED, DATA=file)
     wait_for(said, r":\d\d +20 ", process)
