@@ -146,9 +146,9 @@ def secured(run_dir):
         shutil.rmtree(ROOT / run_dir)
 
 
-def exported(stack, topic, folder, **knobs):
+def exported(stack, topic, folder):
     """{table: its Parquet file} of a feed, written by make export into a new folder."""
-    stack.make("export", TOPIC=topic, OUT=folder, **knobs)
+    stack.run("export", TOPIC=topic, OUT=folder)
     return {table: folder / f"{table}.parquet" for table in TABLES}
 
 
