@@ -16,6 +16,7 @@ import contextlib
 import functools
 import json
 import math
+import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -49,6 +50,7 @@ MESSAGES_A_TASK = 5_000
 FEEDS_AT_ONCE = 32
 # Where many feeds have small files, each round compacts for so long. The others take their turn.
 COMPACTING_S = 10
+OPEN_FILES = 2**16  # each table of a feed that is landed again and again keeps a connection to HDFS
 OLD_CHECKPOINT = "_checkpoint"  # of older scripts, which landed by a streaming query
 
 Item = TypeVar("Item", Feed, "Backlog", Share)
@@ -152,6 +154,10 @@ class Round:
         self.landed: dict[str, Feed] = {}
         self.troubles: dict[str, Failure] = {}
         self.accepted: dict[str, Accepted] = {}  # by topic, in its last batch
+        if self.is_of_many:
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            allowed = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
     def land(self, start: Start) -> bool:
         """Returns whether anything was new. Outage when a server that all feeds need is away."""
@@ -329,6 +335,8 @@ def records_of(spark: SparkSession, shares: Sequence[Share]) -> DataFrame:
         spark.read.format("kafka")
         .option("kafka.bootstrap.servers", shares[0].feed.settings.kafka)
         .options(**security.for_spark(shares[0].feed.settings))
+        # After the last record, Spark's consumer asks for more, and waits for the answer.
+        .option("kafka.fetch.max.wait.ms", 10)
         .option("kafka.isolation.level", "read_committed")  # no records of aborted transactions
         .option("assign", json.dumps({share.feed.topic: [*share.ends] for share in shares}))
         .option("startingOffsets", offsets("starts"))
