@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 # Knobs: set one as `make NAME=value` or in the environment. scripts/pipeline/settings.py checks each of them.
 
-# The Kafka topic (the default is the course's name), and the name of its database and HDFS folder. Names that begin with synthetic are only for synthetic data.
+# The Kafka topic (the default is the course's name), and the name of its database and HDFS folder; none that Spark or Hive has for itself (default, sys, …). Names that begin with synthetic are only for synthetic data.
 TOPIC ?= assessments
 # Several feeds for `make land` and `make follow`, in one process: names of topics with commas between them, or all.
 TOPICS ?=

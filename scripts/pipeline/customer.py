@@ -20,7 +20,7 @@ from kafka.errors import ClusterAuthorizationFailedError, KafkaError, NoError
 from pipeline import errors, files
 from pipeline.errors import Failure
 from pipeline.kafka import security, topics
-from pipeline.settings import Settings
+from pipeline.settings import RESERVED, Settings
 from pipeline.tables import hdfs
 
 MECHANISM, SCRAM = "SCRAM-SHA-512", admin.ScramMechanism.SCRAM_SHA_512
@@ -180,10 +180,12 @@ class Customer:
 def pipeline_account(settings: Settings) -> str:
     """The owner of the warehouse. Failure when there is none, or NAME or STACK is not fit."""
     by_command, warehouse = settings.origins["NAME"] == "make", settings.warehouse
-    if not by_command or not re.fullmatch("[a-z][a-z0-9_]{0,79}", settings.name):
+    fits = re.fullmatch("[a-z][a-z0-9_]{0,79}", settings.name) and settings.name not in RESERVED
+    if not by_command or not fits:
         raise Failure(
             f"NAME is {settings.name!r}" if by_command else "NAME is not set on the command line",
-            "it names the customer's topic, database and folder: lower-case letters, digits and _",
+            "it names the customer's topic, database and folder: lower-case letters, digits and _, "
+            f"and none of {', '.join(RESERVED)}, which Spark and Hive have for themselves",
             f"type: {settings.make('customer', NAME='pearson')}",
         )
     if settings.stack != "cluster":

@@ -70,7 +70,7 @@ def unforeseen(error: Exception, settings: Settings) -> Failure:
     """The Failure that says what is known of any other exception."""
     what = errors.cause(error)
     if errors.is_from_kafka(error):
-        what = f"Kafka at {settings.kafka} does not answer as it should ({what})"
+        what = f"Kafka at {settings.kafka}: {what}"
     logs = settings.in_run_dir("logs")
     return Failure(
         what,

@@ -29,7 +29,7 @@ ORIGINS = {"file": "default", "default": "default", "command_line": "make", "mak
 _PORT, _HOST = r":[1-9][0-9]{0,4}", r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _ANY_PATH = r"[^~\x00-\x1f\x7f][^\x00-\x1f\x7f]*"
 _JAVA_PATH = r"[A-Za-z0-9_./][A-Za-z0-9_./+@=-]*"  # Java class paths and HDFS URIs hold no others
-# Databases of Spark's and Hive's own, or names that their statements do not take for a database.
+# Databases and catalogues that Spark or Hive has for itself.
 RESERVED = (
     *("default", "global_temp", "builtin", "session", "system", "spark_catalog"),
     *("information_schema", "sys"),

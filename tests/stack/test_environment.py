@@ -159,7 +159,7 @@ def test_a_python3_that_does_not_start_is_named(checkout, tmp_path):
     path = with_shim(tmp_path, "python3")
     output = output_of(["make", "setup"], ok=False, cwd=checkout, PATH=path)
     assert "error: python3 does not start: error while loading shared libraries" in output
-    assert f"it is {tmp_path}/python3" in output and not (checkout / ".run").exists()
+    assert f"it is {tmp_path}/python3" in output and not (checkout / ".venv").exists()
 
 
 @pytest.mark.parametrize("program", ["kcat", "jq", "curl"])

@@ -53,7 +53,7 @@ def test_an_account_without_a_right_is_named(stack):
 @pytest.mark.parametrize(
     "setting, said",
     [
-        ("ssl.keystore.location=/x.jks", "ssl.keystore.type in {} is not PEM"),
+        ("ssl.keystore.location=/x.jks", "ssl.keystore.type is 'JKS', not PEM"),
         (
             "ssl.truststore.type=PEM\nssl.truststore.location=/no/ca.pem",
             "ssl.truststore.location=/no/ca.pem: [Errno 2] No such file",
@@ -69,7 +69,7 @@ def test_a_certificate_of_a_cluster_that_cannot_be_read_is_named(stack, tmp_path
     settings.write_text(f"security.protocol=SSL\n{setting}\n")
     output = stack.make("list", ok=False, STACK="cluster", CLIENT_CONF=tmp_path)
     assert f"error: CLIENT_CONF={tmp_path} cannot be used\n" in output
-    assert said.format(settings) in output
+    assert said in output
 
 
 def test_a_topic_that_cannot_be_created(stack):

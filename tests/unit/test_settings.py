@@ -5,8 +5,8 @@ import re
 import pytest
 
 from hostile import HOSTILE
-from pipeline import environment, settings
-from pipeline.errors import UsageError
+from pipeline import customer, environment, settings
+from pipeline.errors import Failure, UsageError
 from pipeline.settings import ROOT
 
 OTHERS = {"KAFKA": "127.0.0.1:19092", "HDFS": "hdfs://127.0.0.1:18020", "RUN_DIR": ".run-2"}
@@ -129,6 +129,13 @@ def test_a_value_that_does_not_fit_is_named_safely(knob, value):
     failure = caught.value
     assert failure.exit_code == 2 and (knob in failure.what or "port" in failure.what)
     assert failure.what.isprintable() and failure.then
+
+
+def test_a_customer_has_no_name_that_spark_has_for_itself():
+    found = settings.read({"NAME": "global_temp", "KNOB_ORIGINS": "NAME=command_line"})
+    with pytest.raises(Failure, match="NAME is 'global_temp'") as caught:
+        customer.pipeline_account(found)
+    assert "which Spark and Hive have for themselves" in caught.value.why
 
 
 # --- hostile values -------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ def _unknown_setting(found: Properties) -> tuple[str, str] | None:
         if value not in possible and (name != "sasl.mechanism" or secured.startswith("SASL")):
             return (
                 f"{name} is {value!r}, which not all clients here can do",
-                f"put one of these, as the brokers allow: {', '.join(filter(None, possible))}",
+                f"put what the brokers allow of these: {', '.join(filter(None, possible))}; "
+                "if none, ask their owner for one",
             )
     return None
 
