@@ -92,7 +92,12 @@ def mend(error: BaseException, settings: Settings) -> str | None:
         return f"mend what is at that path: ls -ld {shlex.quote(str(error.filename))}"
     if kind is None or not issubclass(kind, Known):
         return None
-    found = re.search(kind.folder, errors.root_cause(error)) if kind.folder else None
+    return advice(kind, errors.root_cause(error), settings)
+
+
+def advice(kind: type[Known], text: str, settings: Settings) -> str:
+    """What to type after this kind of fault. text: of the exception."""
+    found = re.search(kind.folder, text) if kind.folder else None
     return kind.then.format(
         status=settings.make("status"),
         shell=settings.make("shell"),

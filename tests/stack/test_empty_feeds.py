@@ -16,7 +16,10 @@ FEEDS = {
 READERS = "verify query plots export status land reprocess verify query backup"
 
 
-@pytest.mark.parametrize("topic", FEEDS)
+@pytest.mark.parametrize(
+    "topic",
+    ["only_rejected", *(pytest.param(each, marks=pytest.mark.thorough) for each in [*FEEDS][1:])],
+)
 def test_every_target_works_on_a_feed_with_little_in_it(stack, topic, tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "FOLDER", tmp_path / "plots")
     feed = {"TOPIC": topic, "DATA": "none", "OUT": tmp_path / "out", "BACKUP": tmp_path / "f.tar"}

@@ -48,6 +48,7 @@ def test_an_account_without_a_right_is_named(stack):
     output = output_of(command, ok=False, HADOOP_USER_NAME="somebody")
     assert "refuses this account" in output and "user=somebody" in output
     assert "this account has no right to that" in output and "FSPermissionChecker" not in output
+    assert "hadoop fs -chown USER /" in output
 
 
 @pytest.mark.parametrize(

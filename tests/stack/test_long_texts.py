@@ -64,6 +64,7 @@ def test_landing_compacts_it(stack, feed, tmp_path):
     check_options(tmp_path / "options")
 
 
+@pytest.mark.thorough
 def test_it_is_exported_verified_and_rebuilt(stack, feed, tmp_path):
     stack.run("export", TOPIC=feed, OUT=tmp_path / "out")
     check_options(tmp_path / "out/options.parquet")
@@ -73,6 +74,7 @@ def test_it_is_exported_verified_and_rebuilt(stack, feed, tmp_path):
     stack.run("verify", TOPIC=feed, DATA="none")
 
 
+@pytest.mark.thorough
 def test_a_repeat_in_the_same_batch_is_taken_out(stack):
     """The earlier one comes second, so that the driver corrects the files."""
     stack.run("topic", TOPIC="long_twice")

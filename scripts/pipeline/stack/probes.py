@@ -15,7 +15,7 @@ from typing import Any
 
 import hdfs_native
 
-from pipeline import errors
+from pipeline import errors, script
 from pipeline.errors import Failure
 from pipeline.settings import Settings
 
@@ -135,7 +135,8 @@ def probe_all(settings: Settings, quiet: bool, kafka: bool = True, tables: bool 
         if asked.refusal:
             refused = f"{name} at {where} refuses this account"
             what = f"no ticket for {where}" if asked.refusal is errors.NoTicket else refused
-            raise Failure(what, asked.error, asked.refusal.then)
+            then = script.advice(asked.refusal, asked.error, settings)
+            raise Failure(what, asked.error, then)
         if asked.found is None:
             raise Failure(
                 f"{name} does not answer at {where}",

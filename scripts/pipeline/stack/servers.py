@@ -146,7 +146,7 @@ class Service:
         print("\n".join(f"    {line[:200]}" for line in tail), file=sys.stderr)
         again = self.settings.make("serve" if self.name == "serve" else "up")
         kind = errors.kind_of_text(self.last_error, errors.SafeMode)
-        mend = script.mend(OSError(self.last_error), self.settings) if kind else None
+        mend = script.advice(kind, self.last_error, self.settings) if kind else None
         raise Failure(
             f"{self.name} {what}",
             f"the end of its log is above; all of it: {self.log}",
