@@ -33,7 +33,7 @@ from pipeline import errors, script
 from pipeline.message.declaration import TABLES, delta_fields
 from pipeline.serving import service
 from pipeline.settings import ROOT, TOPIC_NAME, Feed, Settings
-from pipeline.spark import questions, session, views
+from pipeline.spark import answers, questions, session, views
 from pipeline.tables import delta, hdfs, position
 
 READER = "reader"  # in HDFS it owns nothing, so it reads what everybody may read
@@ -83,8 +83,8 @@ SPARK_SETTINGS = {
     # Of the classes that Spark generates for plans, the questions need about 500. By default it
     # keeps 100, and compiles the others at every query again.
     "spark.sql.codegen.cache.maxEntries": "2000",
-    # For an hour Delta keeps the state of tables that were opened, 2 MB each, by default of 10,000.
-    "spark.databricks.delta.delta.log.cacheSize": "40",
+    # For an hour Delta keeps the state of tables that were opened, 3 MB each, by default of 10,000.
+    "spark.databricks.delta.delta.log.cacheSize": "30",
     # Over JDBC rows leave partition by partition, not all at once.
     "spark.sql.thriftServer.incrementalCollect": "true",
 }
@@ -304,8 +304,8 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
         own.sql(f"USE {feed.topic}")
         views.create_views(own, feed)
         for file in WARM_UP_ROUNDS * sorted(ROOT.glob("queries/*.sql")):
-            with contextlib.suppress(PySparkException):  # it may be the user's own, and wrong
-                own.sql(questions.statement(file.read_text()).rstrip().rstrip(";")).collect()
+            with contextlib.suppress(PySparkException, ValueError):  # the user's own, and wrong
+                answers.answer(own, feed, questions.statement(file.read_text()))
     except UNREADABLE as error:  # the feed may be deleted meanwhile
         print(f"the warm-up with feed {feed.topic} ended early: {errors.cause(error)}", flush=True)
 

@@ -1,5 +1,6 @@
 """Answers to the questions in queries/, as text."""
 
+import functools
 import threading
 from typing import Any
 
@@ -47,12 +48,17 @@ def answer(spark: SparkSession, feed: Feed, text: str) -> str:
 
 def changes_something(spark: SparkSession, plan: Any) -> bool:
     """Whether a parsed statement is, or contains, anything other than a query."""
-    is_a = spark._jvm.org.apache.spark.util.Utils.classForName  # type: ignore[union-attr]
-    kinds = [is_a(CATALYST + name, True, False) for name in ("Command", "ParsedStatement")]
     children = plan.children()
-    return any(kind.isInstance(plan) for kind in kinds) or any(
+    return any(kind.isInstance(plan) for kind in statements(spark)) or any(
         changes_something(spark, children.apply(number)) for number in range(children.size())
     )
+
+
+@functools.cache  # Py4J looks for each part of a class's name in all jars
+def statements(spark: SparkSession) -> list[Any]:
+    """Java's classes of statements that are no queries."""
+    is_a = spark._jvm.org.apache.spark.util.Utils.classForName  # type: ignore[union-attr]
+    return [is_a(CATALYST + name, True, False) for name in ("Command", "ParsedStatement")]
 
 
 def shortened(answer: DataFrame) -> DataFrame:
