@@ -60,6 +60,8 @@ def _consumer(settings: Settings) -> KafkaConsumer:
         _own.consumer = KafkaConsumer(
             bootstrap_servers=settings.kafka,
             enable_auto_commit=False,
+            # With them, kafka-python 3.0.12 loses partitions that were paused and are read again.
+            enable_incremental_fetch_sessions=False,
             auto_offset_reset="earliest",  # where records expire while they are read
             metadata_max_age_ms=METADATA_S * 1000,
             check_crcs=False,
@@ -236,14 +238,18 @@ def _read(
     consumer.resume(*starts)  # another call may have paused them
     for at, start in starts.items():
         consumer.seek(at, start)
+    found: dict[TopicPartition, list[ConsumerRecord]] = {}
     reading, silent_since = {*starts}, time.monotonic()
     while True:
-        finished = {at for at in reading if consumer.position(at) >= ends[at]}
+        # Transaction markers are not returned: where nothing comes, any partition may be finished.
+        moved = found.keys() & reading or reading
+        finished = [at for at in moved if consumer.position(at) >= ends[at]]
         consumer.pause(*finished)
-        reading -= finished
+        reading.difference_update(finished)
         if not reading:
             return
-        for at, records in consumer.poll(timeout_ms=1000).items():
+        found = consumer.poll(timeout_ms=1000)
+        for at, records in found.items():
             yield from ((at, record) for record in records if record.offset < ends[at])
             silent_since = time.monotonic()
         if time.monotonic() - silent_since > SILENCE_LIMIT_S:
