@@ -85,7 +85,8 @@ def copy_of_the_project(folder: pathlib.Path, settings: Settings) -> None:
         if os.path.isfile(name) and not name.startswith((*HISTORIES, "plots/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
-    (folder / ".venv").symlink_to(settings.venv.resolve())
+    for installed in (settings.venv, settings.jars):
+        (folder / installed.resolve().name).symlink_to(installed.resolve())
     for name in ("data", ".run", "home"):
         (folder / name).mkdir(exist_ok=True)
     shutil.copy2(settings.data, folder / "data")  # no link: containers see only this folder
@@ -93,7 +94,6 @@ def copy_of_the_project(folder: pathlib.Path, settings: Settings) -> None:
         path.chmod(0o750)
     for name in ("run-folder", "java_home"):
         shutil.copy2(settings.in_run_dir(name), folder / ".run")
-    shutil.copytree(settings.jars, folder / ".run/jars", copy_function=os.link)
 
 
 def environment(folder: pathlib.Path, settings: Settings) -> dict[str, str]:

@@ -280,7 +280,8 @@ def from_a_copy(stack, root):
     for path in (each for each in found.split("\0")[:-1] if (ROOT / each).is_file()):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, root / path)
-    (root / ".venv").symlink_to(ROOT / ".venv")
+    for installed in (".venv", ".jars"):
+        (root / installed).symlink_to(ROOT / installed)
     copied = copy.copy(stack)
     copied.root, copied.run_dir = root, ROOT / stack.run_dir
     return copied

@@ -139,7 +139,7 @@ def test_of_pips_settings_only_those_are_read_that_name_a_source(checkout, tmp_p
     )
     output = output_of(["make", "setup"], ok=False, cwd=checkout, HOME=str(tmp_path))
     assert "--user" not in output and "/no/such/index" in output
-    assert "error: pip could not install the Python packages" in output
+    assert "error: the Python packages could not be installed" in output
     assert not (checkout / ".venv").exists()
     shutil.rmtree(checkout / ".run")
 
