@@ -250,8 +250,12 @@ clean: ## remove the run folder: logs, and the stack's data (asks first; YES=1 d
 format: setup ## format and lint the scripts: ruff and shfmt
 	$(ENV) scripts/format.sh
 
+.PHONY: dist
+dist: setup ## the archive to hand in: dist/ gets one file, without data and git, the same bytes each time
+	$(ENV) python scripts/dist.py
+
 .PHONY: lock
-lock: ## after a version changed in conf/: write the lock files again
+lock: setup ## after a version changed in conf/: write the lock files and the list of licences again
 	$(ENV) --bare scripts/lock.sh
 
 .PHONY: help

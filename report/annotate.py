@@ -24,9 +24,9 @@ from matplotlib.testing.compare import compare_images
 
 import page
 import terminal
-from pipeline import script
+from pipeline import files, script
 from pipeline.errors import Failure
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, Settings
 from pipeline.stack.ports import port_holder
 
 TEMPLATE, PAGE = "report/template.md", "annotations.md"
@@ -75,14 +75,12 @@ def what_counts(text: str) -> str:
 
 
 def copy_of_the_project(folder: pathlib.Path, settings: Settings) -> None:
-    """Copies the files that git knows, as they are now. Packages and jars are linked."""
+    """Copies the project's files, as they are now. Packages and jars are linked."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(list_files, check=True, capture_output=True, text=True).stdout
-    for name in listed.split("\0"):
+    for name in files.of_project(ROOT, "--cached", "--others", "--exclude-standard"):
         # The session makes the histories and the plots.
-        if os.path.isfile(name) and not name.startswith((*HISTORIES, "plots/")):
+        if not name.startswith((*HISTORIES, "plots/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
     for installed in (settings.venv, settings.jars):

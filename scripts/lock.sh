@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Summary: writes the lock files of conf/, after a version changed in pyproject.toml or ivy.xml.
+# Summary: writes the lock files of conf/, after a version changed in pyproject.toml or ivy.xml, and
+#          the list of licences in docs/third-party.md.
 # Usage: make lock     (needs the network and Java; look at the diff before you commit it)
 #        scripts/env.sh scripts/lock.sh --check
 #          downloads and changes nothing; fails if a lock file has a package that cannot be had for
@@ -17,8 +18,8 @@ from_source=(pyspark pyspark-client pyhive pure-sasl thrift)
 if [ "${1:-}" = --check ]; then
   read_pip_settings .venv
   for version in 3.10 3.11 3.12 3.13 3.14; do
-    for platform in x86_64-manylinux_2_31 aarch64-manylinux_2_31 x86_64-apple-darwin \
-      aarch64-apple-darwin; do
+    # An Intel Mac is left out: some packages of the notebook have no wheels for it any more.
+    for platform in x86_64-manylinux_2_31 aarch64-manylinux_2_31 aarch64-apple-darwin; do
       for file in conf/requirements*.txt; do
         uv pip install --quiet --dry-run --target "$work/none" --require-hashes --no-deps \
           --python-version $version --python-platform $platform --only-binary :all: \
@@ -63,4 +64,5 @@ java -jar "$work"/venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
     echo "$hash  $folder/$file  $organisation:$name:$version"
   done
 ) | LC_ALL=C sort -k 2 > conf/jars.lock
-echo "conf/requirements*.txt and conf/jars.lock are new"
+scripts/env.sh python scripts/third_party.py "$work/ivy"
+echo "conf/requirements*.txt, conf/jars.lock and docs/third-party* are new"

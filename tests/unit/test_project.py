@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import submission
-from pipeline import settings
+from pipeline import files, settings
 from pipeline.message import documentation
 from pipeline.message.declaration import TABLES
 from pipeline.settings import ROOT
@@ -25,9 +25,7 @@ TARGETS = [
     if not target.startswith("ensure-")
 ]
 KNOBS = re.findall(r"^([A-Z_]+) \?= ?(.*)", MAKEFILE, re.MULTILINE)
-TRACKED = subprocess.run(
-    ["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True
-).stdout.split("\n")[:-1]
+TRACKED = files.of_project(ROOT)
 MOST_COLUMNS = 100
 BIN = pathlib.Path(sys.executable).parent  # of ruff, mypy, shellcheck, shfmt
 WITHOUT_KNOBS = {"PATH": f"{BIN}:/usr/bin:/bin", "LANG": "C.UTF-8"}
