@@ -180,8 +180,7 @@ environment() {
   wanted+=" $version $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
   [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
     || ! "$folder/bin/python" -c '' 2> /dev/null || return 0
-  say "Python packages into $folder: $(grep -c '^[^ #]' "$requirements") packages," \
-    "$3 MB unpacked, kept in .venv.cache until all are there"
+  say "Python packages into $folder: $3 MB unpacked, kept in .venv.cache until all are there"
   needs $(($3 * 5 / 2)) "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
   if [ -f "$folder/made-from" ]; then
