@@ -9,7 +9,7 @@ FROM ${BASE}
 # --- set-up: Java, kcat, jq and curl by apt; Python packages and server jars by hash ------------------------------
 # Only what set-up reads is copied before it, so that a change elsewhere does not download everything again.
 WORKDIR /opt/pipeline
-COPY conf/requirements-run.txt conf/requirements-build.txt conf/ivy.xml conf/ivysettings.xml conf/jars.lock conf/
+COPY conf/requirements-run.txt conf/requirements-build.txt conf/ivysettings.xml conf/jars.lock conf/
 COPY scripts/setup.sh scripts/common.sh scripts/
 # One RUN, because what a later one deletes stays in the image all the same. What a container never needs goes: pip and its
 # build tools, libraries' own tests, C headers and examples.

@@ -72,7 +72,7 @@ HDFS ?= hdfs://127.0.0.1:8020
 SPARK_MASTER ?= local[*]
 # Tables lie at $HDFS$WAREHOUSE/$TOPIC/<table>.
 WAREHOUSE ?= /warehouse
-# Jars, pids, logs, scratch, rendered configuration and the stack's storage; deleting it deletes them all.
+# Pids, logs, scratch, rendered configuration and the stack's storage, and a link to the jars; deleting it deletes them all.
 RUN_DIR ?= .run
 
 KNOBS := STACK CLUSTER CLIENT_CONF TOPIC TOPICS DATA DATA_URL ANY_HASH SYNTHETIC SEED PARTITIONS REPLICATION FORCE SKIP_EXPIRED YES BACKUP OUT FORMAT TABLE KILLS MESSAGES RUNS BASELINE QUERY_LIMIT_S NOTEBOOK_CHECK NAME REMOVE KAFKA HDFS SPARK_MASTER WAREHOUSE RUN_DIR
@@ -246,15 +246,19 @@ test-cluster: setup ## a secured cluster on loopback (Kerberos, YARN, TLS, ACLs)
 	$(ENV) scripts/test.sh tests/cluster
 
 .PHONY: clean
-clean: ## remove the run folder: jars, logs, and the stack's data (asks first; YES=1 does not)
+clean: ## remove the run folder: logs, and the stack's data (asks first; YES=1 does not)
 	@$(ENV) --bare scripts/clean.sh
 
 .PHONY: format
 format: setup ## format and lint the scripts: ruff and shfmt
 	$(ENV) scripts/format.sh
 
+.PHONY: dist
+dist: setup ## the archive to hand in: dist/ gets one file, without data and git, the same bytes each time
+	$(ENV) python scripts/dist.py
+
 .PHONY: lock
-lock: ## after a version changed in conf/: write the lock files again
+lock: setup ## after a version changed in conf/: write the lock files and the list of licences again
 	$(ENV) --bare scripts/lock.sh
 
 .PHONY: help

@@ -24,9 +24,9 @@ from matplotlib.testing.compare import compare_images
 
 import page
 import terminal
-from pipeline import script
+from pipeline import files, script
 from pipeline.errors import Failure
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, Settings
 from pipeline.stack.ports import port_holder
 
 TEMPLATE, PAGE = "report/template.md", "annotations.md"
@@ -76,17 +76,16 @@ def what_counts(text: str) -> str:
 
 
 def copy_of_the_project(folder: pathlib.Path, settings: Settings) -> None:
-    """Copies the files that git knows, as they are now. Packages and jars are linked."""
+    """Copies the project's files, as they are now. Packages and jars are linked."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(list_files, check=True, capture_output=True, text=True).stdout
-    for name in listed.split("\0"):
+    for name in files.of_project(ROOT, "--cached", "--others", "--exclude-standard"):
         # The session makes the histories and the plots.
-        if os.path.isfile(name) and not name.startswith((*HISTORIES, "plots/")):
+        if not name.startswith((*HISTORIES, "plots/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, folder / name)
-    (folder / ".venv").symlink_to(settings.venv.resolve())
+    for installed in (settings.venv, settings.jars):
+        (folder / installed.resolve().name).symlink_to(installed.resolve())
     for name in ("data", ".run", "home"):
         (folder / name).mkdir(exist_ok=True)
     shutil.copy2(settings.data, folder / "data")  # no link: containers see only this folder
@@ -94,7 +93,6 @@ def copy_of_the_project(folder: pathlib.Path, settings: Settings) -> None:
         path.chmod(0o750)
     for name in ("run-folder", "java_home"):
         shutil.copy2(settings.in_run_dir(name), folder / ".run")
-    shutil.copytree(settings.jars, folder / ".run/jars", copy_function=os.link)
 
 
 def environment(folder: pathlib.Path, settings: Settings) -> dict[str, str]:

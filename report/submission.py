@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from page import SHOWN
-from pipeline import script
+from pipeline import files, script
 from pipeline.errors import Failure
-from pipeline.settings import Settings
+from pipeline.settings import ROOT, Settings
 from pipeline.spark import questions
 
 # (step that the page must show, language of its block, pattern of the command)
@@ -175,8 +175,7 @@ def checks_of_page(page: str) -> Iterator[Check]:
 
 def checks_of_repository() -> Iterator[Check]:
     """The README's map names everything, each script is explained, and no data are tracked."""
-    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True)
-    tracked = listed.stdout.splitlines()
+    tracked = files.of_project(ROOT)
     named, there = map_and_tree(read("README.md"), tracked)
     remark = " ".join(sorted(named ^ there)) or f"{len(named)} entries"
     yield Check("the repository, explained", "README.md", bool(tracked) and named == there, remark)

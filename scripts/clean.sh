@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Summary: removes the run folder: jars, logs, and all data of the stack in it. Asks first. With
+# Summary: removes the run folder: logs, and all data of the stack in it. Asks first. With
 #          STACK=docker: its containers, its volumes and their data, never its image.
 # Usage: make clean [RUN_DIR=folder] [YES=1] [STACK=docker]
 set -euo pipefail

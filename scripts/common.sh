@@ -57,3 +57,37 @@ is_served() {
   local pid
   pid=$(cut -d ' ' -f 1 "$RUN_DIR/pids/serve" 2> /dev/null) && kill -0 "$pid" 2> /dev/null
 }
+
+# read_pip_settings FOLDER: of pip's settings, this machine's and the user's, only those that say
+# where packages come from, for pip and for uv, which does not read them itself.
+read_pip_settings() {
+  local name value sources link
+  sources='index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries'
+  while read -r name value; do
+    [ -n "${!name:-}" ] || export "$name=$value"
+  done < <(HOME=${USER_HOME:-} "$1/bin/pip" config list 2> /dev/null \
+    | sed -nE "s/^(global|install)\.($sources)='(.*)'\$/\2 \3/p" \
+    | sed -E 's/\\n/ /g; s/^timeout /default-timeout /' \
+    | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
+  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
+  [ -z "${USER_HOME:-}" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
+  export UV_NO_CONFIG=1 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1
+  # Of several indexes any may have the file; the hash says which file it is.
+  export UV_INDEX_STRATEGY=unsafe-best-match
+  while read -r name value; do
+    [ -z "$value" ] || export "$name=$value"
+  done << END
+UV_DEFAULT_INDEX ${PIP_INDEX_URL:-}
+UV_INDEX ${PIP_EXTRA_INDEX_URL:-}
+UV_INSECURE_HOST ${PIP_TRUSTED_HOST:-}
+UV_HTTP_TIMEOUT ${PIP_DEFAULT_TIMEOUT:-}
+UV_HTTP_RETRIES ${PIP_RETRIES:-}
+SSL_CERT_FILE ${PIP_CERT:-}
+SSL_CLIENT_CERT ${PIP_CLIENT_CERT:-}
+ALL_PROXY ${PIP_PROXY:-}
+END
+  for link in ${PIP_FIND_LINKS:-}; do # pip leaves out a folder that is not there
+    case $link in *://*) ;; *) [ -e "$link" ] || continue ;; esac
+    export UV_FIND_LINKS=${UV_FIND_LINKS:+$UV_FIND_LINKS,}$link
+  done
+}

@@ -7,8 +7,7 @@ cd "$(dirname "$0")/.."
 help_if_asked "$@"
 need_env
 
-listed=$(git ls-files '*.sh' 'scripts/bin/*' '.ci/*' | tr '\n' ' ')
-read -ra shell_scripts <<< "$listed"
+shell_scripts=(scripts/*.sh scripts/bin/* .ci/*)
 style=(-i 2 -ci -bn -sr)
 if [ "${1:-}" = --check ]; then
   run ruff check --no-cache .

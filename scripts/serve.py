@@ -7,7 +7,7 @@ It listens on 127.0.0.1 and admits clients that have the token: by Spark Connect
 the token as the password. `make down` stops it.
 """
 
-from pipeline import script
+from pipeline import VERSION, script
 from pipeline.serving import service
 from pipeline.settings import Settings
 from pipeline.stack import servers
@@ -18,7 +18,7 @@ def main(settings: Settings) -> None:
     servers.start([service.query_server(settings)], settings)
     token_file = f"{settings.run_dir}/connect.token"
     print(f"""
-Each landed feed is a database. To get in (docs/access.md):
+Version {VERSION}. Each landed feed is a database. To get in (docs/access.md):
   Spark Connect  {service.url(settings)}/;token=… (PySpark sends a token to the name localhost only)
   JDBC           jdbc:hive2://127.0.0.1:{settings.ports.jdbc} (any user name; password: the token)
   the token      in {token_file}: everybody who can read this file can read what the server reads

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv,
-#          server jars into the run folder. All of it pinned; packages and jars only by hash. What
-#          is in place is left alone, and then no network is needed.
+# Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv by
+#          uv, server jars into .jars. Packages and jars are pinned by hash. What is in place is
+#          left alone, and then no network is needed. Interrupted, it goes on where it stopped.
 # Usage: make setup     (with STACK=docker the image is built)
 #        scripts/env.sh --bare scripts/setup.sh [--quiet | --notebook | --dbt]
 #          --notebook   JupyterLab in .venv-notebook too
@@ -100,6 +100,22 @@ need curl --version 'gets the data file'
 [ -d .venv ] || python3 -c 'import ensurepip, venv' 2> /dev/null \
   || missing+=("python3-venv:keeps the Python packages inside this folder")
 
+as_root=()
+# apt PACKAGE…: installs them, and shows how much is fetched and what is installed.
+apt() {
+  local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
+    apt-get install -y -q --no-install-recommends "$@")
+  printf '$ %s\n' "$(quoted "${install[@]}")" >&2
+  "${install[@]}" 2>&1 | tee -a "$run_dir/apt.log" \
+    | { grep --line-buffered -E '^(Need to get|Setting up)' || true; } >&2 || {
+    tail -n 20 "$run_dir/apt.log" >&2
+    die 1 "apt-get could not install $*" \
+      "its output: $run_dir/apt.log" \
+      "install them by hand, then: make setup$STACK_KNOBS"
+  }
+}
+# What set-up needs at once is installed at once, the rest while the packages are fetched.
+install_tools=()
 if [ ${#missing[@]} -gt 0 ]; then
   packages=()
   say 'missing on this machine:'
@@ -108,43 +124,30 @@ if [ ${#missing[@]} -gt 0 ]; then
     packages+=("${entry%%:*}")
   done
   if command -v brew > /dev/null; then
-    packages=("${packages[@]/#java/openjdk@17}")
-    run brew install "${packages[@]}"
+    install_tools=(run brew install "${packages[@]/#java/openjdk@17}")
   elif command -v apt-get > /dev/null; then
-    as_root=()
     if [ "$(id -u)" -ne 0 ]; then
       command -v sudo > /dev/null || die 1 "cannot install: neither root nor sudo here" \
         "apt-get installs packages as root only" \
         "ask for what is named above: openjdk-17-jre-headless (or newer) kcat jq curl python3-venv"
       as_root=(sudo)
     fi
+    rm -f "$run_dir/apt.log"
     run "${as_root[@]}" apt-get update -qq
+    case ${packages[*]} in *python3-venv)
+      unset 'packages[-1]'
+      apt python3-venv ca-certificates
+      ;;
+    esac
     java_package=$(apt-cache --names-only search '^openjdk-(17|21)-jre-headless$' \
       | sort | head -n 1 | cut -d' ' -f1)
     packages=("${packages[@]/#java/${java_package:-default-jre-headless}}")
-    install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive
-      apt-get install -y -qq --no-install-recommends "${packages[@]}")
-    printf '$ %s\n' "$(quoted "${install[@]}")" >&2
-    "${install[@]}" > "$run_dir/apt.log" 2>&1 \
-      || {
-        tail -n 20 "$run_dir/apt.log" >&2
-        die 1 "apt-get could not install ${packages[*]}" \
-          "its output: $run_dir/apt.log" \
-          "install them by hand, then: make setup$STACK_KNOBS"
-      }
+    [ ${#packages[@]} -eq 0 ] || install_tools=(apt "${packages[@]}")
   else
     die 1 "no apt-get and no Homebrew here" \
       "this script can install with those two only" \
       "install with your package manager: Java 17 or newer, and what is named above"
   fi
-fi
-if [ -z "$remembered" ]; then
-  remembered=$(find_java) || die 1 "there is still no Java 17 or newer" \
-    "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" \
-    "install one, or: make setup$STACK_KNOBS JAVA_HOME=/path/to/it"
-  [ -z "${JAVA_HOME:-}" ] || [ "$JAVA_HOME" -ef "$remembered" ] \
-    || say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
-  printf '%s\n' "$remembered" > "$run_dir/java_home"
 fi
 
 # --- one set-up at a time from here on ----------------------------------------------------------
@@ -161,50 +164,65 @@ signal.signal(signal.SIGALRM, say)
 signal.alarm(3)
 fcntl.flock(9, fcntl.LOCK_EX)
 PYTHON
-cleanup=()
-trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
+unfinished='' # the environment that is being made
+tools=''      # the process that installs the system's tools
+leave() {
+  if [ -n "$unfinished" ]; then
+    rm -rf "$unfinished"
+    [ ! -d "$unfinished.old" ] || mv "$unfinished.old" "$unfinished"
+  fi
+  [ -z "$tools" ] || wait "$tools" || true # the system's package manager is not interrupted
+}
+trap leave EXIT
 trap 'exit 130' INT TERM
+
+if [ ${#install_tools[@]} -gt 0 ]; then
+  "${install_tools[@]}" &
+  tools=$!
+fi
 
 # --- Python packages ---------------------------------------------------------------------------
 
 # environment FOLDER REQUIREMENTS MB: makes it from a lock file of conf/, unless it was made from
 # the same, by this Python and at this place (it contains its own path, resolved).
 environment() {
-  local folder=$1 requirements=conf/$2 wanted version name value sources
+  local folder=$1 requirements=conf/$2 wanted version begin=$SECONDS compile=()
   version=$(python3 --version)
   wanted=$(cat conf/requirements-build.txt "$requirements" | sha256 | cut -d' ' -f1)
   wanted+=" $version $(cd "$folder" 2> /dev/null && pwd -P || echo "$(pwd -P)/$folder")"
   [ "$(cat "$folder/made-from" 2> /dev/null)" != "$wanted" ] \
     || ! "$folder/bin/python" -c '' 2> /dev/null || return 0
-  say "Python packages into $folder ($3 MB unpacked, one to two minutes)"
-  needs $(($3 * 3 / 2)) "the Python packages"
+  say "Python packages into $folder: $3 MB unpacked, kept in .venv.cache until all are there"
+  needs $(($3 * 5 / 2)) "the Python packages"
   # The old one stays until the new one is whole: the stack that runs needs it to be stopped.
-  [ ! -d "$folder" ] || { rm -rf "$folder.old" && mv "$folder" "$folder.old"; }
-  # shellcheck disable=SC2064  # the folder is known now
-  trap "rm -rf $folder; [ ! -d $folder.old ] || mv $folder.old $folder" EXIT
+  if [ -f "$folder/made-from" ]; then
+    rm -rf "$folder.old"
+    mv "$folder" "$folder.old"
+  fi
+  rm -rf "$folder" # left by a set-up that was killed
+  unfinished=$folder
   python3 -m venv "$folder"
-  # Of pip's settings, this machine's and the user's, only those that say where packages come from.
-  sources='index-url|extra-index-url|find-links|trusted-host|cert|client-cert|proxy|timeout|retries'
-  while read -r name value; do
-    [ -n "${!name:-}" ] || export "$name=$value"
-  done < <(HOME=${USER_HOME:-} "$folder/bin/pip" config list 2> /dev/null \
-    | sed -nE "s/^(global|install)\.($sources)='(.*)'\$/\2 \3/p" \
-    | sed -E 's/\\n/ /g; s/^timeout /default-timeout /' \
-    | awk '{name = toupper($1); gsub(/-/, "_", name); $1 = "PIP_" name; print}')
-  export PIP_CONFIG_FILE=/dev/null PIP_DISABLE_PIP_VERSION_CHECK=1
-  [ -z "${USER_HOME:-}" ] || export PIP_CACHE_DIR=${PIP_CACHE_DIR:-$USER_HOME/.cache/pip}
-  # The build tools first: pip would fetch unpinned ones for source archives (PySpark, PyHive).
+  read_pip_settings "$folder"
+  # On this disk, so that files are linked from it; kept for the next try when this one fails.
+  export UV_CACHE_DIR=$PWD/.venv.cache
+  # In a container nobody can write what Python compiles.
+  [ "$option" != --image ] || compile=(--compile-bytecode)
+  # uv, and the build tools of source archives (PySpark, PyHive), come by pip. PySpark's wheel is
+  # not compressed, because its jars are. The lock file is whole: --no-deps saves reading metadata.
   # shellcheck disable=SC2015  # die is meant for either failure
   run "$folder/bin/pip" install --quiet --require-hashes -r conf/requirements-build.txt \
-    && run "$folder/bin/pip" install --quiet --require-hashes --no-build-isolation \
-      -r "$requirements" \
-    || die 1 "pip could not install the Python packages" \
-      "its message is above; nothing half made is left" \
-      "no connection: check the network, or set https_proxy; otherwise mend what pip says;
+    && run "$folder/bin/uv" pip install --python "$folder/bin/python" --require-hashes --no-deps \
+      --no-build-isolation --config-settings-package pyspark:--build-option=--compression=stored \
+      ${compile[@]+"${compile[@]}"} -r "$requirements" 2>&1 \
+    | { grep --line-buffered -v '^ [+] ' || true; } >&2 \
+    || die 1 "the Python packages could not be installed" \
+      "the message is above; what was fetched is kept in .venv.cache for the next try" \
+      "no connection: check the network, or set https_proxy; otherwise mend what it says;
        then the same command again"
   printf '%s\n' "$wanted" > "$folder/made-from"
-  trap '[ ${#cleanup[@]} -eq 0 ] || rm -rf "${cleanup[@]}"' EXIT
-  rm -rf "$folder.old"
+  unfinished=''
+  rm -rf "$folder.old" .venv.cache
+  say "Python packages: $((SECONDS - begin)) s"
 }
 
 lock_file=requirements.txt
@@ -213,54 +231,92 @@ environment .venv $lock_file 1100
 [ "$option" != --notebook ] || environment .venv-notebook requirements-notebook.txt 800
 [ "$option" != --dbt ] || environment .venv-dbt requirements-dbt.txt 150
 
+if [ -n "$tools" ]; then
+  wait "$tools" || exit 1 # it said why
+fi
+if [ -z "$remembered" ]; then
+  remembered=$(find_java) || die 1 "there is still no Java 17 or newer" \
+    "looked at JAVA_HOME (${JAVA_HOME:-not set}), the PATH and /usr/lib/jvm" \
+    "install one, or: make setup$STACK_KNOBS JAVA_HOME=/path/to/it"
+  [ -z "${JAVA_HOME:-}" ] || [ "$JAVA_HOME" -ef "$remembered" ] \
+    || say "JAVA_HOME=$JAVA_HOME is no Java 17 or newer; using $remembered"
+  printf '%s\n' "$remembered" > "$run_dir/java_home"
+fi
+
 # --- server jars -------------------------------------------------------------------------------
 
-# Each folder of jars as conf/jars.lock wants it, not one jar more.
+# All run folders of this checkout share the jars and their class archives in .jars.
+# A line of conf/jars.lock: SHA-256  FOLDER/FILE  ORGANISATION:NAME:VERSION
+# jars_are_right FOLDER: it has each file of conf/jars.lock, not one jar more.
 jars_are_right() {
-  (cd "$1" && sha256 -c --quiet --strict "$OLDPWD/conf/jars.lock" > /dev/null 2>&1 \
-    && [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$OLDPWD/conf/jars.lock")" ])
+  local lock=$PWD/conf/jars.lock
+  (cd "$1" && cut -d' ' -f1-3 "$lock" | sha256 -c --quiet --strict > /dev/null 2>&1 \
+    && [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$lock")" ])
 }
 
-if ! cmp -s conf/jars.lock "$run_dir/jars/jars.lock"; then
-  new=$run_dir/jars.new
-  rm -rf "$new"
-  cleanup+=("$new")
-  if [ "$run_dir" != "$PWD/.run" ] && cmp -s conf/jars.lock .run/jars/jars.lock; then
-    cp -Rl .run/jars "$new" 2> /dev/null || {
-      rm -rf "$new"
-      cp -R .run/jars "$new"
-    }
-    rm -f "$new"/*.jsa "$new"/archives* # see below
-  else
-    say "server jars into $run_dir/jars (120 MB, about a minute)"
-    mkdir -p "$new"
-    needs 600 "the server jars"
-    # Java knows no https_proxy.
-    proxy=${https_proxy:-${HTTPS_PROXY:-}} java_proxy=()
-    if [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]]; then
-      java_proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}")
-    fi
-    "$remembered/bin/java" ${java_proxy[@]+"${java_proxy[@]}"} -Duser.home="$HOME" \
-      -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
-      -settings conf/ivysettings.xml -ivy conf/ivy.xml -cache "$run_dir/ivy" \
-      -confs kafka hdfs spark -types jar bundle \
-      -retrieve "$new/[conf]/[artifact]-[revision].[ext]" > "$run_dir/ivy.log" 2>&1 \
-      || {
-        grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
-        die 1 "the server jars could not be had" \
-          "Ivy's log: $run_dir/ivy.log; what it has is kept for the next try" \
-          "no connection: check the network, or set https_proxy; otherwise mend what the log says;
+# get_jars FOLDER: fetches them all by the Ivy that PySpark ships. Because the lock file has every
+# jar, no project description is read, and because it has the hashes, no other checksum.
+get_jars() {
+  local proxy java_proxy=() count attributes
+  count=$(($(wc -l < conf/jars.lock)))
+  # Java knows no https_proxy.
+  proxy=${https_proxy:-${HTTPS_PROXY:-}}
+  if [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]]; then
+    java_proxy=("-Dhttps.proxyHost=${BASH_REMATCH[3]}" "-Dhttps.proxyPort=${BASH_REMATCH[4]}")
+  fi
+  {
+    echo '<ivy-module version="2.0"><info organisation="tracking-user-activity" module="servers"/>'
+    echo '<configurations>'
+    echo '<conf name="kafka"/><conf name="hdfs"/><conf name="spark"/>'
+    echo '</configurations><dependencies>'
+    attributes='conf="\1->default" org="\2" name="\3" rev="\4" transitive="false"'
+    sed -E "s#.*  ([a-z]+)/.*  (.*):(.*):(.*)#<dependency $attributes/>#" conf/jars.lock
+    echo '</dependencies></ivy-module>'
+  } > "$1/ivy.xml"
+  "$remembered/bin/java" ${java_proxy[@]+"${java_proxy[@]}"} -Duser.home="$HOME" \
+    -Dread.poms=false -Divy.checksums= \
+    -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
+    -settings conf/ivysettings.xml -ivy "$1/ivy.xml" -cache "$1/cache" \
+    -confs kafka hdfs spark -types jar bundle \
+    -retrieve "$1/[conf]/[artifact]-[revision].[ext]" 2>&1 | tee "$run_dir/ivy.log" \
+    | while read -r line; do
+      case $line in *SUCCESSFUL*)
+        got=$((${got:-0} + 1))
+        [ $((got % 20)) -ne 0 ] || printf ' %s of %s jars\n' "$got" "$count" >&2
+        ;;
+      esac
+    done
+}
+
+# An older set-up left them in the run folder.
+if [ ! -L "$run_dir/jars" ] && [ ! -e .jars ] \
+  && cut -d' ' -f1-3 conf/jars.lock | cmp -s - "$run_dir/jars/jars.lock"; then
+  cp conf/jars.lock "$run_dir/jars/jars.lock"
+  mv "$run_dir/jars" .jars
+fi
+if ! cmp -s conf/jars.lock .jars/jars.lock; then
+  begin=$SECONDS
+  say "server jars into .jars: $(($(wc -l < conf/jars.lock))) jars, 120 MB"
+  needs 600 "the server jars"
+  mkdir -p .jars.new/cache # what an earlier try has fetched
+  rm -rf .jars.new/{kafka,hdfs,spark}
+  get_jars "$PWD/.jars.new" || {
+    grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
+    die 1 "the server jars could not be had" \
+      "Ivy's log: $run_dir/ivy.log; what was fetched is kept in .jars.new for the next try" \
+      "no connection: check the network, or set https_proxy; otherwise mend what the log says;
        then again: make setup$STACK_KNOBS"
-      }
-    jars_are_right "$new" || {
-      rm -rf "$run_dir/ivy"
-      die 1 "a server jar is not the one that conf/jars.lock names" \
-        "a broken download, or another file under the same name" \
-        "try again: make setup$STACK_KNOBS (and tell the maintainers if it stays so)"
-    }
-    # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
-    # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)
-    [ "$option" = --image ] || python3 - "$new"/hdfs/*.jar << 'PYTHON'
+  }
+  rm -rf .jars.new/{cache,ivy.xml}
+  jars_are_right .jars.new || {
+    rm -rf .jars.new
+    die 1 "a server jar is not the one that conf/jars.lock names" \
+      "a broken download, or another file under the same name" \
+      "try again: make setup$STACK_KNOBS (and tell the maintainers if it stays so)"
+  }
+  # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
+  # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)
+  [ "$option" = --image ] || python3 - .jars.new/hdfs/*.jar << 'PYTHON'
 import os, sys, zipfile
 name = sys.argv[1]
 with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored:
@@ -268,10 +324,14 @@ with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored
         stored.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), jar.read(entry))
 os.replace(name + ".new", name)
 PYTHON
-  fi
-  cp conf/jars.lock "$new/jars.lock"
-  rm -rf "$run_dir/jars" "$run_dir/ivy"
-  mv "$new" "$run_dir/jars"
+  cp conf/jars.lock .jars.new/jars.lock
+  rm -rf .jars
+  mv .jars.new .jars
+  say "server jars: $((SECONDS - begin)) s"
+fi
+if [ ! "$run_dir/jars" -ef .jars ]; then
+  rm -rf "$run_dir/jars"
+  ln -s "$PWD/.jars" "$run_dir/jars"
 fi
 
 # --- class archives ----------------------------------------------------------------------------
@@ -288,19 +348,14 @@ archives_fit() {
   now=$archives_for$'\n'$(cd "$1" && wc -c ./*.jsa 2> /dev/null) || true
   [ "$now" = "$(cat "$1/archives" 2> /dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
 }
-if [ "$option" != --image ] && ! archives_fit "$run_dir/jars"; then
-  [ ! -f "$run_dir/jars/archives" ] || rm -f "$run_dir"/jars/*.jsa "$run_dir/jars/archives"
-  if [ "$run_dir" != "$PWD/.run" ] && [ -d .run/jars ]; then
-    # The jars are hard links to those of .run, so its archives are valid for them too.
-    ! archives_fit .run/jars \
-      || ln -f .run/jars/*.jsa .run/jars/archives "$run_dir/jars/" 2> /dev/null || true
-  else
-    mkdir -p "$run_dir/logs"
-    STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
-      ARCHIVES_FOR=$archives_for nohup nice scripts/env.sh python -m pipeline.stack.class_archives \
-      > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
-  fi
+if [ "$option" != --image ] && ! archives_fit .jars; then
+  [ ! -f .jars/archives ] || rm -f .jars/*.jsa .jars/archives
+  mkdir -p "$run_dir/logs"
+  STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
+    ARCHIVES_FOR=$archives_for nohup nice -n 19 \
+    scripts/env.sh python -m pipeline.stack.class_archives \
+    > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
 fi
 
-[ -n "$option" ] \
-  || say "everything is in place (Java: $remembered; packages: .venv; jars: $run_dir/jars)"
+[ -n "$option" ] || say "everything is in place after $SECONDS s" \
+  "(Java: $remembered; packages: .venv; jars: .jars)"

@@ -20,7 +20,7 @@ import pexpect
 from kafka import KafkaAdminClient
 from kafka.errors import TopicAlreadyExistsError
 
-from pipeline import environment, script, settings
+from pipeline import environment, files, script, settings
 from pipeline.errors import Failure
 from pipeline.publishing import synthetic
 from pipeline.settings import ROOT
@@ -280,13 +280,12 @@ class LocalStack(Stack):
 
 def from_a_copy(stack, root):
     """The same stack, whose `make` runs in a copy of the project in the new folder `root`."""
-    # The files as they are here, those that no commit has yet included.
-    list_files = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(list_files, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for path in (each for each in found.split("\0")[:-1] if (ROOT / each).is_file()):
+    # With those that no commit has yet included.
+    for path in files.of_project(ROOT, "--cached", "--others", "--exclude-standard"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, root / path)
-    (root / ".venv").symlink_to(ROOT / ".venv")
+    for installed in (".venv", ".jars"):
+        (root / installed).symlink_to(ROOT / installed)
     copied = copy.copy(stack)
     copied.root, copied.run_dir = root, ROOT / stack.run_dir
     return copied

@@ -2,8 +2,11 @@
 
 import contextlib
 import fcntl
+import fnmatch
 import os
 import pathlib
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -37,6 +40,35 @@ def replace(path: str | os.PathLike[str], text: str, permission: int = 0o666) ->
     """Writes the whole file, as replacing() does."""
     with replacing(path, permission=permission) as file:
         file.write(text)
+
+
+def of_project(root: pathlib.Path, *options: str) -> list[str]:
+    """The paths of the project's files: those that git tracks, or by other options of git ls-files.
+
+    Without git (an archive of make dist): all that .gitignore does not exclude.
+    """
+    if (root / ".git").exists() and shutil.which("git"):
+        listing = ["git", "ls-files", "-z", *options]
+        done = subprocess.run(listing, cwd=root, capture_output=True, check=True, text=True)
+        found = done.stdout.split("\0")[:-1]
+        return sorted(name for name in found if (root / name).is_file())
+    lines = (root / ".gitignore").read_text(encoding="utf-8").splitlines()
+    # A pattern that begins with a slash is for the top folder only.
+    ignored = [line.rstrip("/") for line in lines if line and not line.startswith("#")]
+    found = []
+    for folder, folders, names in os.walk(root):
+        top = "/" if folder == str(root) else "//"
+        for listed in folders, names:
+            listed[:] = [
+                name
+                for name in listed
+                if not any(
+                    fnmatch.fnmatchcase(name, pattern) or pattern == top + name
+                    for pattern in ignored
+                )
+            ]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in names]
+    return sorted(found)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
+from pipeline import VERSION
 from pipeline.errors import UsageError
 from pipeline.text import printable
 
@@ -432,7 +433,7 @@ def help_text() -> str:
 
     In the Makefile `##@ Section` starts a section, and `target: … ## text` explains a target.
     """
-    lines = ["usage: make TARGET [KNOB=value …]"]
+    lines = [f"tracking-user-activity {VERSION}", "usage: make TARGET [KNOB=value …]"]
     for section, target, meaning in re.findall(
         r"^(?:##@ (.*)|([a-z-]+):.*?## (.*))$", makefile(), re.MULTILINE
     ):

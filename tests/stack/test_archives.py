@@ -7,16 +7,17 @@ import time
 
 import pytest
 
+from pipeline import files
 from stacks import ROOT
 
 pytestmark = pytest.mark.thorough
 
-JARS = ROOT / ".run" / "jars"
+JARS = ROOT / ".jars"
 
 
-def set_up(run_dir):
+def set_up(run_dir, root=ROOT):
     command = ["scripts/env.sh", "--bare", "scripts/setup.sh", "--quiet"]
-    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"RUN_DIR": run_dir})
+    subprocess.run(command, cwd=root, check=True, env=os.environ | {"RUN_DIR": run_dir})
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,13 @@ def archives():
 
 @pytest.fixture
 def fresh(archives):
-    """A new run folder, set up as for any command."""
+    """A new run folder, set up as for any command, but with jars that a test may change."""
     folder = ROOT / ".run-archives"
     shutil.rmtree(folder, ignore_errors=True)
     set_up(folder.name)
+    assert (folder / "jars").samefile(JARS)
+    (folder / "jars").unlink()
+    shutil.copytree(JARS, folder / "jars", copy_function=os.link)
     yield folder
     shutil.rmtree(folder)
 
@@ -96,13 +100,21 @@ def test_an_archive_that_does_not_fit_is_left_out_in_silence(fresh):
         assert (done.stdout, done.stderr) == (good.stdout, good.stderr), content[:20]
 
 
-def test_an_archive_that_was_cut_short_is_replaced_by_set_up(fresh):
-    archive = fresh / "jars" / "hdfs.jsa"
+def test_an_archive_that_was_cut_short_is_removed_by_set_up(archives, tmp_path):
+    for name in ("conf", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copytree(JARS, tmp_path / ".jars", copy_function=os.link)
+    archive = tmp_path / ".jars/hdfs.jsa"
     whole = archive.read_bytes()
-    archive.unlink()
+    archive.unlink()  # a hard link: the other keeps its content
     archive.write_bytes(whole[: len(whole) // 2])  # Java would crash on it
-    set_up(fresh.name)
-    assert archive.samefile(JARS / "hdfs.jsa") and archive.stat().st_size == len(whole)
+    # While the lock is held, no other is made.
+    with files.locked(tmp_path / ".jars/archives.lock", lambda _: None):
+        set_up(".run", tmp_path)
+        assert not [*(tmp_path / ".jars").glob("*.jsa")]
+    assert archives["hdfs"].stat().st_size == len(whole)
 
 
 def test_a_changed_jar_is_not_read_from_the_archive(fresh, tmp_path):

@@ -36,8 +36,12 @@ class Older:
 
 @pytest.fixture
 def older(stack, tmp_path):
-    known = subprocess.run(["git", "cat-file", "-e", f"{OLDER}^{{commit}}"], cwd=ROOT)
-    if known.returncode or not shutil.which("tar"):
+    known = ["git", "cat-file", "-e", f"{OLDER}^{{commit}}"]
+    if (
+        not (ROOT / ".git").exists()
+        or subprocess.run(known, cwd=ROOT).returncode
+        or not shutil.which("tar")
+    ):
         pytest.skip(f"this clone lacks the commit {OLDER}, or this machine tar")
     return Older(stack, tmp_path / "older")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pipeline import files
+from pipeline import VERSION, files
 from pipeline.errors import Failure
 from pipeline.settings import Feed
 from pipeline.text import progress
@@ -25,7 +25,7 @@ DAMAGES = tarfile.TarError, EOFError, ValueError  # what reading a damaged file 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The content of manifest.json, besides the format."""
+    """The content of manifest.json, besides its format and the version that made it."""
 
     feed: str
     topic_id: str
@@ -67,7 +67,8 @@ def write(path: str, manifest: Manifest, opened: Callable[[str], Any]) -> None:
             archive.addfile(info, reader)
             return f"{reader.hash.hexdigest()}  {name}\n"
 
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(manifest)}, indent=1).encode()
+        made_by = {"format": FORMAT, "version": VERSION}
+        text = json.dumps(made_by | dataclasses.asdict(manifest), indent=1).encode()
         sums = add(MANIFEST, len(text), io.BytesIO(text))
         for name, size in manifest.files.items():
             with opened(name) as file:
@@ -97,7 +98,8 @@ def read_manifest(path: str, feed: Feed) -> Manifest:
     if found.get("format") != FORMAT:
         raise Failure(
             f"{path} is a backup of another version",
-            f"its format is {found.get('format')}, known here is {FORMAT}",
+            f"its format is {found.get('format')}, known here is {FORMAT}; "
+            f"version {found.get('version', 'before 1.0.0')} made it, this is {VERSION}",
             "restore it with the scripts it was made with",
         )
     return Manifest(**{field.name: found[field.name] for field in dataclasses.fields(Manifest)})

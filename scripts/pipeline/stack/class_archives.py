@@ -1,6 +1,7 @@
 """Creates class archives (AppCDS), with which JVMs start faster: kafka.jsa, hdfs.jsa, …
 
-Run by: scripts/setup.sh, in the background, when there are none or when Java or a jar changed
+Run by: scripts/setup.sh, in the background at the lowest priority, when there are none or when
+    Java or a jar changed
     scripts/env.sh python -m pipeline.stack.class_archives
 
 An archive is a file beside the jars that holds the classes of a list in conf/classes/, parsed and
