@@ -315,7 +315,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         if name in _ADDRESSES:
             rule = _ADDRESSES[name][values["STACK"] != "cluster"]
         _check(name, values, origins[name], *rule)
-    _check_topics(values, origins, environ)
+    _check_topics(values, origins)
     _check_project_and_ports(values)
     if values["CLUSTER"]:
         _for_cluster_of_containers(values, origins)
@@ -357,13 +357,11 @@ def _check(name: str, values: dict[str, str], origin: str, pattern: str, meaning
         )
 
 
-def _check_topics(
-    values: dict[str, str], origins: dict[str, str], environ: Mapping[str, str]
-) -> None:
+def _check_topics(values: dict[str, str], origins: dict[str, str]) -> None:
     """UsageError for TOPICS that is empty, beside TOPIC, or names a feed twice."""
     names = values["TOPICS"].split(",")
     twice = sorted({name for name in names if names.count(name) > 1})
-    if "TOPICS" in environ and not values["TOPICS"] and origins["TOPICS"] != "default":
+    if not values["TOPICS"] and origins["TOPICS"] == "make":
         wrong, why = "TOPICS is empty", "it names the feeds to land"
     elif values["TOPICS"] and (
         origins["TOPIC"] == "make" or values["TOPIC"] != declared()["TOPIC"].default
