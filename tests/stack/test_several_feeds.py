@@ -12,6 +12,7 @@ from following import Following
 from messages import good
 from oracle import check_tables
 from pipeline import files
+from pipeline.landing import rounds
 from pipeline.publishing import synthetic
 from stacks import MESSAGES, TABLES, wait_until
 
@@ -71,6 +72,16 @@ def test_several_feeds_are_landed_and_the_trouble_of_some_is_their_own(stack, tm
     assert 'feed_has_trouble{topic="several_held"} 0.0' in metrics
     assert "nothing new" in stack.run("land", TOPIC="synthetic_more")
     assert "nothing new" in stack.run("land", TOPICS="several_held,synthetic_some,synthetic_more")
+
+
+def test_batches_of_one_feed_follow_one_another(stack, synthetic, monkeypatch):
+    """The workers write a batch while the one before is committed, and know its messages."""
+    path, _, lines = synthetic
+    stack.run("publish", TOPIC="synthetic_batches", DATA=path)
+    monkeypatch.setattr(rounds, "MESSAGES_A_BATCH", 100)
+    said = stack.run("land", TOPIC="synthetic_batches")
+    assert len(re.findall(r"^ +\d+  0: \d+-\d+ ", said, re.MULTILINE)) == -(-MESSAGES // 100)
+    check_tables({table: stack.table("synthetic_batches", table) for table in TABLES}, lines)
 
 
 def test_a_topic_that_does_not_exist_stops_landing_before_it_begins(stack):

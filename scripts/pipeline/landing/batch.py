@@ -74,18 +74,34 @@ class Share(NamedTuple):
         """How many offsets it has."""
         return sum(end - self.starts.get(at, 0) for at, end in self.ends.items())
 
-    def commit(self, parts: list[Part], begin: float) -> tuple[Batch | None, Accepted]:
-        """Commits what the workers wrote of it.
+    def recently_accepted(self, parts: list[Part]) -> Accepted:
+        """The messages accepted among the last RECENT_RECORDS of each partition.
 
-        Returns what it landed, None without any record; and the messages accepted among the last
-        RECENT_RECORDS of a partition. The workers get them for the next batch, and write no rows
-        for their repeats; resolve() finds the others. begin: by time.monotonic().
+        The workers get them for the next batch, and write no rows for their repeats. The verdicts
+        are those of the workers: one that resolve() changes repeats another accepted message.
+        """
+        found: Accepted = {}
+        for judged in (part.judged for part in parts):
+            ends = [self.ends[at] for at in judged["kafka_partition"].to_pylist()]
+            is_recent = judged["kafka_offset"].to_numpy() >= numpy.array(ends) - RECENT_RECORDS
+            is_accepted = pc.equal(judged["status"], "accepted")
+            recent = judged.filter(pc.and_(is_accepted, pa.array(is_recent)))
+            rows = zip(*(recent[name].to_pylist() for name in KNOWN), strict=True)
+            found |= {
+                keen_id: (content_hash, f"{partition}-{offset}")
+                for keen_id, content_hash, partition, offset in rows
+            }
+        return found
+
+    def commit(self, parts: list[Part], begin: float) -> Batch | None:
+        """Commits what the workers wrote of it. Returns what it landed, None without any record.
 
         Tables that have a commit of this batch from before an interruption get no second one.
+        begin: by time.monotonic().
         """
         judged = pa.concat_tables([worker.JUDGED.empty_table(), *(part.judged for part in parts)])
         if not len(judged):
-            return None, {}
+            return None
         keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
         # A message may repeat one of the same batch, or one that is in `attempts` already.
         earlier = accepted_before(self.tables["attempts"], keen_ids, self.starts)
@@ -101,14 +117,8 @@ class Share(NamedTuple):
         commit("attempts")
         commit("messages")
 
-        rows = zip(*(judged[name].to_pylist() for name in KNOWN), verdicts.status, strict=True)
-        accepted = {
-            keen_id: (content_hash, f"{partition}-{offset}")
-            for keen_id, content_hash, partition, offset, status in rows
-            if status == "accepted" and offset >= self.ends[partition] - RECENT_RECORDS
-        }
         statuses = collections.Counter(verdicts.status)
-        return Batch(self.feed, spans(judged), statuses, time.monotonic() - begin), accepted
+        return Batch(self.feed, spans(judged), statuses, time.monotonic() - begin)
 
 
 def spans(judged: pa.Table) -> dict[int, tuple[int, int]]:

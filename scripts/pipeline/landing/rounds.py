@@ -94,8 +94,10 @@ class Backlog:
         if hdfs.exists(feed.hdfs, feed.folder(OLD_CHECKPOINT)) or (
             self.interrupted and (expired or is_gone)
         ):
+            client = hdfs.client(feed.hdfs)
+            client.mkdirs(feed.folder(OLD_CHECKPOINT))  # so that it is repeated if interrupted
             commits.delete_uncommitted_rows(feed, self.tables, self.landed)
-            hdfs.client(feed.hdfs).delete(feed.folder(OLD_CHECKPOINT), recursive=True)
+            client.delete(feed.folder(OLD_CHECKPOINT), recursive=True)
             self.interrupted = {}
         if expired:
             self.skip(expired)
@@ -153,7 +155,6 @@ class Round:
         self.is_of_many = len(feeds) > 1
         self.landed: dict[str, Feed] = {}
         self.troubles: dict[str, Failure] = {}
-        self.accepted: dict[str, Accepted] = {}  # by topic, in its last batch
         if self.is_of_many:
             _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
             allowed = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
@@ -235,11 +236,16 @@ class Round:
         batches, begin = batches_of(backlogs), time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(1) as ahead:
             shares = next(batches, [])
-            writing = ahead.submit(self.write, spark, shares)
+            writing = ahead.submit(self.write, spark, shares, {})
             while shares:
                 parts, next_shares = writing.result(), next(batches, [])
                 if next_shares:
-                    writing = ahead.submit(self.write, spark, next_shares)
+                    accepted = {
+                        share.feed.topic: share.recently_accepted(parts.get(share.feed.topic, []))
+                        for share in shares
+                        if share.feed == next_shares[0].feed  # only the first one goes on
+                    }
+                    writing = ahead.submit(self.write, spark, next_shares, accepted)
                 commit = functools.partial(self.commit, parts=parts, begin=begin)
                 if landed := [*filter(None, self.each(commit, self.without_trouble(shares)))]:
                     self.report(landed)
@@ -247,14 +253,13 @@ class Round:
                 shares, begin = next_shares, time.monotonic()
 
     def commit(self, share: Share, parts: dict[str, list[Part]], begin: float) -> Batch | None:
-        batch, accepted = share.commit(parts.get(share.feed.topic, []), begin)
-        self.accepted[share.feed.topic] = accepted
-        return batch
+        return share.commit(parts.get(share.feed.topic, []), begin)
 
-    def write(self, spark: SparkSession, shares: Sequence[Share]) -> dict[str, list[Part]]:
+    def write(
+        self, spark: SparkSession, shares: Sequence[Share], accepted: dict[str, Accepted]
+    ) -> dict[str, list[Part]]:
         """Writes the files of a batch. When that fails, its halves: one feed may be the cause."""
         shares = self.without_trouble(shares)
-        accepted = {share.feed.topic: self.accepted.pop(share.feed.topic, {}) for share in shares}
         try:
             return write_files(self.settings, records_of(spark, shares), accepted) if shares else {}
         except Exception as error:
@@ -262,7 +267,8 @@ class Round:
                 self.fail(shares[0].feed, error)
                 return {}
         half = len(shares) // 2
-        return self.write(spark, shares[:half]) | self.write(spark, shares[half:])
+        parts = self.write(spark, shares[:half], accepted)
+        return parts | self.write(spark, shares[half:], accepted)
 
     def compact(self, backlogs: Sequence[Backlog]) -> None:
         """Compacts the feeds with the most files; others wait for their turn in a later round."""
