@@ -68,7 +68,7 @@ class Customer:
         try:
             yield done.append
         except (KafkaError, RuntimeError, OSError) as error:
-            if errors.kind_of(error) not in (errors.NoRight, errors.WrongLogin):
+            if not errors.is_refused(error):
                 raise
             done = ["no right to that"]
             self.left.append(command)

@@ -190,7 +190,7 @@ def folders(settings: Settings) -> dict[Feed, object]:
             if re.fullmatch(TOPIC_NAME, name := file.path.rsplit("/", 1)[-1])
         }
     except RuntimeError as error:
-        if errors.kind_of(error) is not errors.NoRight:
+        if not errors.is_refused(error):
             raise
         return {settings.feed(): None}
 
