@@ -68,7 +68,8 @@ class Customer:
         try:
             yield done.append
         except (KafkaError, RuntimeError, OSError) as error:
-            if not errors.is_refused(error):
+            kind = errors.kind_of(error) or errors.Failure
+            if not issubclass(kind, (errors.NoRight, errors.WrongLogin)):
                 raise
             done = ["no right to that"]
             self.left.append(command)
