@@ -49,7 +49,9 @@ THIS_MACHINE = ("localhost", "127.0.0.1")
 INTERACTIVE = ("pyspark", "spark-sql", "scripts/shell.sh")  # their history is the user's
 # {option of env.sh: the servers that the command needs, as up.py names them}
 NEEDS = {"--up": [], "--kafka": ["kafka"], "--hdfs": ["namenode", "datanode"]}
-OPEN_FILES = 10_000  # Spark opens more than some systems allow at first (a Mac: 256)
+# Spark opens more than some systems allow at first (a Mac: 256). So does make follow, which keeps
+# four connections to HDFS for each feed of TOPICS.
+OPEN_FILES = 10_000
 ADDRESS_SPACE = 5 * 2**30  # bytes; Spark's JVM has reserved up to 3.5 GB
 
 Environment = dict[str, str]
@@ -63,6 +65,8 @@ def main(arguments: list[str]) -> None:
         environ = clean(os.environ)
         knobs = settings.read(environ)
         check(knobs)
+        if knobs.stack != "docker":
+            check_address_space()
         environ |= exported(knobs)
         if option != "--bare" and knobs.stack == "docker":
             arguments = ["scripts/containers.sh", *([option] if option else []), *arguments]
@@ -174,14 +178,6 @@ def prepared(knobs: Settings, environ: Environment, command: str) -> Environment
             f"type: {knobs.make('setup')}",
         )
     raise_limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    if limit := raise_limit(resource.RLIMIT_AS, ADDRESS_SPACE):
-        raise UsageError(
-            f"a process may have {limit // 1024:,} kB of address space here (ulimit -v)",
-            f"Java reserves up to {ADDRESS_SPACE // 1024:,} kB, most of which it never uses; with "
-            "less it crashes or hangs",
-            "type: ulimit -v unlimited; if the system refuses that, start a new shell, or have "
-            "its administrator raise the limit (/etc/security/limits.conf, or the scheduler's)",
-        )
     umask = os.umask(0o077)  # the run folder holds customers' data
     environ.setdefault("USER_UMASK", f"{umask:03o}")
     for folder in (
@@ -201,6 +197,18 @@ def prepared(knobs: Settings, environ: Environment, command: str) -> Environment
     render(knobs, environ)
     environ |= of_kafka_clients(knobs, environ)
     return environ | of_kerberos(knobs, environ)
+
+
+def check_address_space() -> None:
+    """UsageError where Java cannot start. Set-up would take it for a Java that does not run."""
+    if limit := raise_limit(resource.RLIMIT_AS, ADDRESS_SPACE):
+        raise UsageError(
+            f"a process may have {limit // 1024:,} kB of address space here (ulimit -v)",
+            f"Java reserves up to {ADDRESS_SPACE // 1024:,} kB, most of which it never uses; with "
+            "less it crashes or hangs",
+            "type: ulimit -v unlimited; if the system refuses that, start a new shell, or have "
+            "its administrator raise the limit (/etc/security/limits.conf, or the scheduler's)",
+        )
 
 
 def raise_limit(kind: int, wanted: int) -> int:

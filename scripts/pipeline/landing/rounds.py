@@ -16,7 +16,6 @@ import contextlib
 import functools
 import json
 import math
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -50,7 +49,6 @@ MESSAGES_A_TASK = 5_000
 FEEDS_AT_ONCE = 32
 # Where many feeds have small files, each round compacts for so long. The others take their turn.
 COMPACTING_S = 10
-OPEN_FILES = 2**16  # each table of a feed that is landed again and again keeps a connection to HDFS
 OLD_CHECKPOINT = "_checkpoint"  # of older scripts, which landed by a streaming query
 
 Item = TypeVar("Item", Feed, "Backlog", Share)
@@ -155,10 +153,6 @@ class Round:
         self.is_of_many = len(feeds) > 1
         self.landed: dict[str, Feed] = {}
         self.troubles: dict[str, Failure] = {}
-        if self.is_of_many:
-            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-            allowed = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
 
     def land(self, start: Start) -> bool:
         """Returns whether anything was new. Outage when a server that all feeds need is away."""
