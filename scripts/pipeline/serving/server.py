@@ -150,6 +150,8 @@ def start_endpoints(spark: SparkSession, settings: Settings) -> None:
     jdbc = {
         "hive.server2.authentication": "CUSTOM",
         "hive.server2.custom.authentication.class": "pipeline.serving.ReadOnly$Password",
+        # Queries read as the server's account. A table that a client opens is open for all clients.
+        "hive.server2.enable.doAs": "false",
         "hive.server2.thrift.bind.host": os.environ["SERVE_BIND"],
         "hive.server2.thrift.port": str(settings.ports.jdbc),
     }
