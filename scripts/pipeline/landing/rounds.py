@@ -44,9 +44,6 @@ MESSAGES_A_BATCH = 100_000
 FEEDS_A_BATCH = 100
 # A batch is divided among tasks of at least this size: a worker's start costs as much time.
 MESSAGES_A_TASK = 5_000
-# Feeds that are opened or committed at once. HDFS lets the writer of each file wait for half a
-# second.
-FEEDS_AT_ONCE = 32
 # Where many feeds have small files, each round compacts for so long. The others take their turn.
 COMPACTING_S = 10
 OLD_CHECKPOINT = "_checkpoint"  # of older scripts, which landed by a streaming query
@@ -117,7 +114,9 @@ class Backlog:
         """Yields what the batches take of this feed, in order, in even sizes."""
         starts = {at: self.landed.get(at, 0) for at in self.topic.ends}
         if self.interrupted:
-            yield Share(self.feed, self.tables, starts, self.interrupted)
+            # The topic may have more partitions by now.
+            known = {at: starts.get(at, 0) for at in self.interrupted}
+            yield Share(self.feed, self.tables, known, self.interrupted)
             starts = starts | self.interrupted
         left = {at: end - starts[at] for at, end in self.topic.ends.items()}
         batches = math.ceil(sum(left.values()) / MESSAGES_A_BATCH)
@@ -150,7 +149,7 @@ class Round:
 
     def __init__(self, settings: Settings, feeds: Sequence[Feed], report: Report):
         self.settings, self.feeds, self.report = settings, feeds, report
-        self.is_of_many = len(feeds) > 1
+        self.is_of_many = bool(settings.topics)  # also where only one of them has something new
         self.landed: dict[str, Feed] = {}
         self.troubles: dict[str, Failure] = {}
 
@@ -168,7 +167,8 @@ class Round:
             with concurrent.futures.ThreadPoolExecutor(1) as pool:
                 starting = pool.submit(session_for_landing, self.settings, "land")
                 self.each(Backlog.make_ready, backlogs)
-                backlogs = self.without_trouble(backlogs)
+                if not (backlogs := self.without_trouble(backlogs)):
+                    return False
                 start(backlogs)
                 try:
                     spark = starting.result()
@@ -189,8 +189,7 @@ class Round:
                 self.fail(item if isinstance(item, Feed) else item.feed, error)
                 return []
 
-        with concurrent.futures.ThreadPoolExecutor(FEEDS_AT_ONCE) as pool:
-            return [result for found in pool.map(attempt, items) for result in found]
+        return [result for found in hdfs.at_once(attempt, items) for result in found]
 
     def fail(self, feed: Feed, error: Exception) -> None:
         """Keeps the feed's trouble. Outage where it concerns the others, too."""

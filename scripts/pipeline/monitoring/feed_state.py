@@ -103,7 +103,7 @@ def count(ledger: deltalake.DeltaTable | None, counted: dict[str, Verdicts]) -> 
         words = pc.list_element(pc.split_pattern(frame["reason"], ":", max_splits=1), 0)
         groups = frame.set_column(1, "word", words).group_by(["status", "word"])
         found = groups.aggregate([([], "count_all")]).to_pylist()
-        counted[fragment.path.lstrip("/")] = collections.Counter(
+        counted[position.path_of(fragment)] = collections.Counter(
             {(row["status"], row["word"] or ""): row["count_all"] for row in found}
         )
 

@@ -20,12 +20,11 @@ from pipeline.tables.delta import (
     Tables,
     dataset,
     existing_table,
-    path_of,
     read,
     row_groups,
 )
 from pipeline.tables.parquet import TableFile, WrittenFile, merged
-from pipeline.tables.position import Position, complete, files_of, marks
+from pipeline.tables.position import Position, complete, files_of, marks, path_of
 from pipeline.text import printable
 
 # In the history of the ledger: the duration of a batch. make status and the metrics read it.

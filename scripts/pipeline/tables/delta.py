@@ -81,11 +81,6 @@ def dataset(table: deltalake.DeltaTable) -> pyarrow.dataset.FileSystemDataset:
     return pyarrow.dataset.FileSystemDataset(files, pa.schema(fields), form)
 
 
-def path_of(file: Fragment) -> str:
-    """The path of a file of a dataset, in its table's folder."""
-    return str(file.path.lstrip("/"))
-
-
 def row_groups(file: Fragment, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of a file of a dataset, which has this schema, one row group at a time."""
     for group in file.split_by_row_group():

@@ -25,10 +25,15 @@ def files_of(delta: deltalake.DeltaTable) -> list[dict[str, Any]]:
     return actions.to_pylist()  # type: ignore[return-value]  # arro3 declares an ndarray
 
 
+def path_of(file: Fragment) -> str:
+    """The path of a file of a dataset, in its table's folder."""
+    return str(file.path.lstrip("/"))
+
+
 def fragments(delta: deltalake.DeltaTable, paths: Collection[str]) -> Iterator[Fragment]:
     """The files of the table with these paths, to be read."""
     for fragment in delta.to_pyarrow_dataset().get_fragments() if paths else ():
-        if fragment.path.lstrip("/") in paths:
+        if path_of(fragment) in paths:
             yield fragment
 
 
