@@ -23,7 +23,7 @@ CHMOD = "chmod +x scripts/*.sh scripts/bin/* .ci/*"
 
 
 @pytest.fixture(scope="module")
-def checkout():
+def clone():
     """A clone of this repository, not set up.
 
     Files have Windows line ends wherever git would write them.
@@ -37,6 +37,13 @@ def checkout():
         subprocess.run(clone, check=True)
         subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
         yield folder
+
+
+@pytest.fixture
+def checkout(clone):
+    """The clone, without what an earlier test has set up in it."""
+    yield clone
+    shutil.rmtree(clone / ".run", ignore_errors=True)
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -146,7 +153,6 @@ def test_of_pips_settings_only_those_are_read_that_name_a_source(checkout, tmp_p
     assert "--user" not in output and "/no/such/index" in output
     assert "error: the Python packages could not be installed" in output
     assert not (checkout / ".venv").exists()
-    shutil.rmtree(checkout / ".run")
 
 
 def with_shim(folder, program):
@@ -263,7 +269,6 @@ def test_a_user_number_without_a_name_and_a_run_folder_of_somebody_else(checkout
     assert "error: the run folder .run is not yours to write in" in output
     assert "its owner is root" in output and "chown -R" in output
     shutil.chown(checkout, "root")
-    (checkout / ".run").rmdir()
 
 
 @needs_root
