@@ -9,7 +9,6 @@
 A batch may hold records of many feeds. Files that no commit names belong to no table.
 """
 
-import bisect
 import collections
 import functools
 import os
@@ -17,7 +16,7 @@ import pathlib
 import threading
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import deltalake
@@ -40,6 +39,7 @@ from pipeline.tables.position import Position
 
 # The columns of a record: string, int, bigint, timestamp, binary, binary.
 RECORD = ["topic", "kafka_partition", "kafka_offset", "kafka_timestamp", "key", "value"]
+ORDER = ["rank", "kafka_timestamp", "kafka_partition", "kafka_offset"]  # worker.Order
 _preparing = threading.Lock()
 KNOWN = ["keen_id", "content_hash", "kafka_partition", "kafka_offset"]  # of an accepted message
 STATUSES = "accepted", "duplicate", "rejected"
@@ -102,7 +102,7 @@ class Share(NamedTuple):
         judged = pa.concat_tables([worker.JUDGED.empty_table(), *(part.judged for part in parts)])
         if not len(judged):
             return None
-        keen_ids = judged.filter(judged["valid"])["keen_id"].unique().to_pylist()
+        keen_ids = judged.filter(judged["valid"])["keen_id"].unique()
         # A message may repeat one of the same batch, or one that is in `attempts` already.
         earlier = accepted_before(self.tables["attempts"], keen_ids, self.starts)
         verdicts = resolve(judged, earlier)
@@ -177,7 +177,7 @@ def write_files(
 
 
 def accepted_before(
-    attempts: deltalake.DeltaTable, keen_ids: Iterable[str], starts: Position
+    attempts: deltalake.DeltaTable, keen_ids: pa.StringArray, starts: Position
 ) -> Accepted:
     """Those of the keen_ids that were accepted before this batch, from the table `attempts`.
 
@@ -185,21 +185,21 @@ def accepted_before(
     find its own rows and call them duplicates. Reads only files whose statistics allow one of the
     keen_ids: a keen_id starts with its time, so files of other times are skipped.
     """
-    in_order = sorted(keen_ids)
-    wanted, found = pa.array(in_order, pa.string()), {}
+    found: Accepted = {}
 
     def may_have_one(file: dict[str, Any]) -> bool:
         least, most = file.get("min.keen_id"), file.get("max.keen_id")
         if least is None or most is None:
-            return bool(in_order)
-        return bisect.bisect_left(in_order, least) < bisect.bisect_right(in_order, most)
+            return True
+        between = pc.and_(pc.greater_equal(keen_ids, least), pc.less_equal(keen_ids, most))
+        return bool(pc.any(between).as_py())
 
     to_read = {file["path"] for file in filter(may_have_one, position.files_of(attempts))}
     for fragment in position.fragments(attempts, to_read):
-        if not pc.any(pc.is_in(delta.read(fragment, ["keen_id"])["keen_id"], wanted)).as_py():
+        if not pc.any(pc.is_in(delta.read(fragment, ["keen_id"])["keen_id"], keen_ids)).as_py():
             continue
         frame = delta.read(fragment, KNOWN)
-        frame = frame.filter(pc.is_in(frame["keen_id"], wanted))
+        frame = frame.filter(pc.is_in(frame["keen_id"], keen_ids))
         rows = zip(*(column.to_pylist() for column in frame.columns), strict=True)
         for keen_id, content_hash, partition, offset in rows:
             if offset < starts.get(partition, offset + 1):
@@ -211,18 +211,20 @@ def resolve(judged: pa.Table, earlier: Accepted) -> Verdicts:
     """The final verdicts of all records of a batch, in the order of `judged`.
 
     earlier: what was accepted in earlier batches, at least where the keen_id is in this one.
+    The workers' verdicts can be wrong only on keen_ids that are there, or more than once here.
     """
-    names = ("status", "reason", "keen_id", "content_hash")
-    status, reason, keen_ids, hashes = (judged[name].to_pylist() for name in names)
-    valid = numpy.flatnonzero(judged["valid"].to_numpy(zero_copy_only=False))
-    by = ("rank", "kafka_timestamp", "kafka_partition", "kafka_offset")
-    order = [judged[name].to_numpy()[valid] for name in by]
+    status, reason = judged["status"].to_pylist(), judged["reason"].to_pylist()
+    times = pc.value_counts(judged["keen_id"].filter(judged["valid"]))
+    repeated = times.field("values").filter(pc.greater(times.field("counts"), 1)).to_pylist()
+    known = pa.array({*repeated, *earlier}, pa.string())
+    to_judge = pc.and_(judged["valid"], pc.is_in(judged["keen_id"], known))
+    judged = judged.append_column("place", pa.array(range(len(judged)))).filter(to_judge)
+    order = [(name, "ascending") for name in ORDER]
+    rows = judged.sort_by(order).select(["place", "keen_id", "content_hash", *ORDER]).to_pydict()
     repeats = worker.Repeats(earlier)
-    for number in numpy.lexsort(order[::-1]):
-        place = valid[number]
-        status[place], reason[place] = repeats.judge(
-            keen_ids[place], hashes[place], tuple(int(column[number]) for column in order)
-        )
+    for place, keen_id, content_hash, *its_order in zip(*rows.values(), strict=True):
+        verdict = repeats.judge(keen_id, content_hash, tuple(its_order))
+        status[place], reason[place] = verdict
     return Verdicts(status, reason)
 
 

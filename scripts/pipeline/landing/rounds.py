@@ -38,12 +38,15 @@ from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.lock import feed_lock
 from pipeline.tables.position import Position
 
-# The driver keeps about 200 bytes per message of a batch, and an interrupted batch is repeated.
-MESSAGES_A_BATCH = 100_000
+# Each batch ends with waits for HDFS, in which the cores are idle. The driver keeps about 150 bytes
+# per message of a batch, and an interrupted batch is repeated.
+MESSAGES_A_BATCH = 250_000
 # While the workers write one batch, the driver commits the one before.
 FEEDS_A_BATCH = 100
 # A batch is divided among tasks of at least this size: a worker's start costs as much time.
 MESSAGES_A_TASK = 5_000
+# A task reads so many ranges of offsets: the more, the more evenly the tasks share three partitions.
+RANGES_A_TASK = 4
 # Where many feeds have small files, each round compacts for so long. The others take their turn.
 COMPACTING_S = 10
 OLD_CHECKPOINT = "_checkpoint"  # of older scripts, which landed by a streaming query
@@ -340,9 +343,9 @@ def records_of(spark: SparkSession, shares: Sequence[Share]) -> DataFrame:
         .option("assign", json.dumps({share.feed.topic: [*share.ends] for share in shares}))
         .option("startingOffsets", offsets("starts"))
         .option("endingOffsets", offsets("ends"))
-        .option("minPartitions", tasks)  # with it, all cores read a topic of one partition, too
+        .option("minPartitions", tasks * RANGES_A_TASK if tasks > 1 else 1)
         .load()
         .select("topic", *(F.col(name.removeprefix("kafka_")).alias(name) for name in RECORD[1:]))
     )
     # One file per table and task, whatever the number of partitions and feeds.
-    return records.coalesce(tasks) if tasks == 1 or len(shares) > 1 else records
+    return records.coalesce(tasks)

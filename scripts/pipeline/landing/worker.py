@@ -61,17 +61,18 @@ class Repeats:
     """Finds valid messages that repeat an earlier one; accepted: before all of these."""
 
     def __init__(self, accepted: Accepted):
-        self.first: dict[str, tuple[Order | None, str, str]] = {
+        self.first: dict[str, tuple[Order, str, str]] = {
             keen_id: ((), *known) for keen_id, known in accepted.items()
         }
 
     def judge(self, keen_id: str, content_hash: str, order: Order) -> tuple[str, str | None]:
         """-> (status, reason); provisional unless messages come in order."""
-        position = f"{order[2]}-{order[3]}"
-        its_order, its_hash, its_position = self.first.get(keen_id, (None, "", ""))
-        if its_order is None or order < its_order:
-            self.first[keen_id] = order, content_hash, position
+        known = self.first.get(keen_id)
+        if known is None or order < known[0]:
+            self.first[keen_id] = order, content_hash, ""
             return "accepted", None
+        its_order, its_hash, its_position = known
+        its_position = its_position or f"{its_order[2]}-{its_order[3]}"
         if its_hash == content_hash:
             return "duplicate", f"duplicate_of: {its_position}"
         return "rejected", f"conflicts_with: {its_position}"
