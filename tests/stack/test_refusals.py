@@ -3,11 +3,13 @@
 import re
 import subprocess
 
+import hdfs_native
 import pytest
 
 from messages import good
 
 FOLDER = "/warehouse/refused"
+NO_CAUSE = "please report"
 
 
 @pytest.fixture(scope="module", name="feed")
@@ -35,8 +37,19 @@ def test_what_hdfs_refuses_is_mended_by_the_command_that_the_error_names(
 ):
     stack.kcat(feed["TOPIC"], good(keen_id=reason))
     dfsadmin(*refusal)
-    for target in ("land", "reprocess"):
+    for target in ("land", "reprocess") + ("follow",) * ("quota" in reason):
         output = stack.run(target, ok=False, **feed)
-        assert reason in output and "please report" not in output
+        assert reason in output and NO_CAUSE not in output
     dfsadmin(*re.search(r"hdfs dfsadmin (-\w+ [a-z/]+)", output.splitlines()[-1])[1].split())
     stack.run("land reprocess verify", **feed, DATA="none")
+
+
+@pytest.mark.thorough
+def test_a_restore_that_is_refused_is_done_when_the_command_was_typed(stack, feed, tmp_path):
+    stack.run("backup", **feed, BACKUP=tmp_path / "refused.tar")
+    hdfs_native.Client(stack.hdfs).delete(FOLDER, recursive=True)
+    dfsadmin("-setSpaceQuota", "1m", "/warehouse")
+    output = stack.make("restore", ok=False, **feed, BACKUP=tmp_path / "refused.tar")
+    assert "quota of /warehouse is exceeded" in output and NO_CAUSE not in output
+    dfsadmin(*re.search(r"hdfs dfsadmin (-clr\w+ [a-z/]+)", output)[1].split())
+    stack.run("restore verify", **feed, BACKUP=tmp_path / "refused.tar", DATA="none")
