@@ -3,8 +3,10 @@
 import json
 import pathlib
 import re
+import subprocess
 
 import deltalake
+import hdfs_native
 import pytest
 from kafka import KafkaAdminClient
 
@@ -72,6 +74,33 @@ def test_several_feeds_are_landed_and_the_trouble_of_some_is_their_own(stack, tm
     assert 'feed_has_trouble{topic="several_held"} 0.0' in metrics
     assert "nothing new" in stack.run("land", TOPIC="synthetic_more")
     assert "nothing new" in stack.run("land", TOPICS="several_held,synthetic_some,synthetic_more")
+
+
+def test_a_feed_whose_blocks_are_lost_holds_up_no_other(stack):
+    names = "several_lost,several_whole"
+    for topic in names.split(","):
+        stack.run("topic", TOPIC=topic)
+        stack.kcat(topic, good())
+    stack.run("land", TOPICS=names)
+    log = "/warehouse/several_lost/messages/_delta_log"
+    said = subprocess.run(["hdfs", "fsck", log, "-files", "-blocks"], capture_output=True, text=True)
+    blocks = set(re.findall(r"\b(blk_[0-9]+)_", said.stdout))
+    kept = stack.settings.in_run_dir("storage/hdfs/data")
+    lost = [path for path in kept.rglob("blk_*") if path.stem.split("_")[1] in str(blocks)]
+    assert len(lost) == 2 * len(blocks) > 0  # each with its checksums
+    for path in lost:
+        path.unlink()
+    for topic in names.split(","):
+        stack.kcat(topic, good(keen_id="second"))
+    said = stack.run("land", ok=False, TOPICS=names)
+    assert len(stack.table("several_whole", "attempts")) == 2
+    assert "1 of 2 feeds were not landed: several_lost" in said
+    assert "names the files that lack a block" in said
+    said = stack.run("land", ok=False, TOPICS="several_lost")
+    assert "names the files that lack a block" in said
+    hdfs_native.Client(stack.hdfs).delete("/warehouse/several_lost", recursive=True)
+    stack.run("land", TOPICS=names)
+    assert len(stack.table("several_lost", "attempts")) == 2
 
 
 def test_batches_of_one_feed_follow_one_another(stack, synthetic, monkeypatch):

@@ -155,6 +155,7 @@ class Round:
         self.is_of_many = bool(settings.topics)  # also where only one of them has something new
         self.landed: dict[str, Feed] = {}
         self.troubles: dict[str, Failure] = {}
+        self.blocks_gone: list[Failure] = []
 
     def land(self, start: Start) -> bool:
         """Returns whether anything was new. Outage when a server that all feeds need is away."""
@@ -163,6 +164,8 @@ class Round:
             found = self.each(
                 lambda feed: self.backlog_of(feed, known.get(feed.topic), locks), self.feeds
             )
+            if self.is_of_many and len(self.blocks_gone) == len(self.feeds):
+                raise self.blocks_gone[0] from None  # no feed can be read: a DataNode is down
             backlogs = [backlog for backlog in found if backlog]
             if not backlogs:
                 return False
@@ -197,7 +200,9 @@ class Round:
     def fail(self, feed: Feed, error: Exception) -> None:
         """Keeps the feed's trouble. Outage where it concerns the others, too."""
         failure = error if isinstance(error, Failure) else interruption(feed, error)
-        if self.is_of_many and (errors.is_outage(error) or session.has_lost_jvm()):
+        if errors.kind_of(error) is errors.BlocksGone:
+            self.blocks_gone.append(failure)
+        elif self.is_of_many and (errors.is_outage(error) or session.has_lost_jvm()):
             raise failure from None
         self.troubles[feed.topic] = failure
 
