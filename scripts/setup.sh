@@ -301,7 +301,7 @@ if ! cmp -s conf/jars.lock .jars/jars.lock; then
   mkdir -p .jars.new/cache # what an earlier try has fetched
   rm -rf .jars.new/{kafka,hdfs,spark}
   get_jars "$PWD/.jars.new" || {
-    grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
+    grep -E 'FAILED|: not found|error at url' "$run_dir/ivy.log" | tail -n 5 >&2 || true
     die 1 "the server jars could not be had" \
       "Ivy's log: $run_dir/ivy.log; what was fetched is kept in .jars.new for the next try" \
       "no connection: check the network, or set https_proxy; otherwise mend what the log says;
