@@ -27,7 +27,7 @@ from pipeline.settings import ROOT, Settings
 
 PASSED_ON = (
     # from one of our scripts to another
-    "USER_HOME USER_UMASK KNOB_ORIGINS TRACE REAL_DATA ARCHIVES_FOR CLASS_LISTS "
+    "USER_HOME USER_UMASK KNOB_ORIGINS TRACE REAL_DATA CLASS_LISTS "
     # where the system's programs and their libraries are
     "PATH LD_LIBRARY_PATH JAVA_HOME TMPDIR "
     # the terminal
