@@ -95,7 +95,7 @@ all: setup ## set up, then: up, data, topic, publish, land, verify, list, query
 	$(ENV) python scripts/all.py
 
 .PHONY: setup
-setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server jars
+setup: ## install what is missing: Java, kcat, jq, curl; Python packages; server jars with class archives
 	@$(ENV) --bare scripts/setup.sh $(if $(filter setup,$(MAKECMDGOALS)),,--quiet)
 
 .PHONY: up

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Summary: records which classes the JVMs of the pipeline load, into conf/classes/, for the class
-#          archives (stack/class_archives.py). A stale list costs speed only.
+#          archives (scripts/setup.sh). A stale list costs speed only.
 # Usage: scripts/class_lists.sh     (after a version changed in conf/; about three minutes,
 #        on a stack of its own in .run-classes)
 set -euo pipefail
@@ -23,9 +23,10 @@ echo 'SELECT count(*) FROM attempts;' | make sql
 make serve query
 echo 'SELECT count(*) FROM attempts;' | make sql
 make down
-made_at_run_time='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor'
-made_at_run_time+='|GeneratedConstructorAccessor|^jdk/proxy|^com/sun/proxy|^pipeline/'
+# Made at run time, or in signed jars (Janino): such classes cannot be archived.
+left_out='[$]Proxy|[$][$]Lambda|LambdaForm|GeneratedMethodAccessor|GeneratedConstructorAccessor'
+left_out+='|^jdk/proxy|^com/sun/proxy|^pipeline/|^org/codehaus/(janino|commons/compiler)/'
 for kind in kafka hdfs spark beeline; do
-  cat "$CLASS_LISTS/$kind".* | sed '/^[#@]/d; /source:/d; s/ .*//' | grep -vE "$made_at_run_time" \
+  cat "$CLASS_LISTS/$kind".* | sed '/^[#@]/d; /source:/d; s/ .*//' | grep -vE "$left_out" \
     | LC_ALL=C sort -u | gzip -9n > "conf/classes/$kind.txt.gz"
 done

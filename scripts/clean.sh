@@ -30,6 +30,5 @@ if [ "$YES" != 1 ]; then
     "the answer was not yes" \
     "to remove it without a question: make clean$STACK_KNOBS YES=1"
 fi
-# a second time, because the making of class archives may just have written a file
-rm -rf -- "${RUN_DIR:?}" 2> /dev/null || rm -rf -- "${RUN_DIR:?}"
+rm -rf -- "${RUN_DIR:?}"
 echo "removed $shown"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Summary: installs what is missing: system tools by apt or Homebrew, Python packages into .venv by
-#          uv, server jars into .jars. Packages and jars are pinned by hash. What is in place is
-#          left alone, and then no network is needed. Interrupted, it goes on where it stopped.
+#          uv, server jars into .jars, pinned by hash. From the jars it makes class archives, with
+#          which JVMs start faster. What is in place is left alone, and then no network is needed.
+#          Interrupted, it goes on where it stopped.
 # Usage: make setup     (with STACK=docker the image is built)
 #        scripts/env.sh --bare scripts/setup.sh [--quiet | --notebook | --dbt]
 #          --notebook   JupyterLab in .venv-notebook too
@@ -172,6 +173,8 @@ leave() {
     [ ! -d "$unfinished.old" ] || mv "$unfinished.old" "$unfinished"
   fi
   [ -z "$tools" ] || wait "$tools" || true # the system's package manager is not interrupted
+  # shellcheck disable=SC2046  # one pid a word
+  kill -KILL $(jobs -p) 2> /dev/null || true # what makes class archives
 }
 trap leave EXIT
 trap 'exit 130' INT TERM
@@ -243,22 +246,25 @@ if [ -z "$remembered" ]; then
   printf '%s\n' "$remembered" > "$run_dir/java_home"
 fi
 
-# --- server jars -------------------------------------------------------------------------------
+# --- server jars and class archives -------------------------------------------------------------
 
-# All run folders of this checkout share the jars and their class archives in .jars.
+# All run folders of this checkout share both, in .jars.
 # A line of conf/jars.lock: SHA-256  FOLDER/FILE  ORGANISATION:NAME:VERSION
-# jars_are_right FOLDER: it has each file of conf/jars.lock, not one jar more.
+# jars_are_right FOLDER…: each in .jars.new has its files of conf/jars.lock, not one jar more.
 jars_are_right() {
-  local lock=$PWD/conf/jars.lock
-  (cd "$1" && cut -d' ' -f1-3 "$lock" | sha256 -c --quiet --strict > /dev/null 2>&1 \
-    && [ "$(find . -name '*.jar' | wc -l)" -eq "$(wc -l < "$lock")" ])
+  local folders lock
+  folders=$(IFS='|' && echo "$*")
+  lock=$(grep -E "  ($folders)/" conf/jars.lock)
+  (cd .jars.new && cut -d' ' -f1-3 <<< "$lock" | sha256 -c --quiet --strict > /dev/null 2>&1 \
+    && [ "$(find "$@" -name '*.jar' | wc -l)" -eq "$(wc -l <<< "$lock")" ])
 }
 
-# get_jars FOLDER: fetches them all by the Ivy that PySpark ships. Because the lock file has every
-# jar, no project description is read, and because it has the hashes, no other checksum.
-get_jars() {
-  local proxy java_proxy=() count attributes
-  count=$(($(wc -l < conf/jars.lock)))
+# ivy FOLDER…: fetches their jars into .jars.new by the Ivy that PySpark ships. Because the lock
+# file has every jar, no project description is read, and because it has the hashes, no other
+# checksum.
+ivy() {
+  local proxy java_proxy=() count got attributes
+  count=$(($(wc -l < conf/jars.lock))) got=$(find .jars -name '*.jar' | wc -l)
   # Java knows no https_proxy.
   proxy=${https_proxy:-${HTTPS_PROXY:-}}
   if [[ $proxy =~ ^([a-z]+://)?([^@/]*@)?([^:/@]+):([0-9]+)/?$ ]]; then
@@ -272,20 +278,84 @@ get_jars() {
     attributes='conf="\1->default" org="\2" name="\3" rev="\4" transitive="false"'
     sed -E "s#.*  ([a-z]+)/.*  (.*):(.*):(.*)#<dependency $attributes/>#" conf/jars.lock
     echo '</dependencies></ivy-module>'
-  } > "$1/ivy.xml"
+  } > .jars.new/ivy.xml
   "$remembered/bin/java" ${java_proxy[@]+"${java_proxy[@]}"} -Duser.home="$HOME" \
     -Dread.poms=false -Divy.checksums= \
     -jar .venv/lib/python3*/site-packages/pyspark/jars/ivy-*.jar \
-    -settings conf/ivysettings.xml -ivy "$1/ivy.xml" -cache "$1/cache" \
-    -confs kafka hdfs spark -types jar bundle \
-    -retrieve "$1/[conf]/[artifact]-[revision].[ext]" 2>&1 | tee "$run_dir/ivy.log" \
+    -settings conf/ivysettings.xml -ivy .jars.new/ivy.xml -cache "$PWD/.jars.new/cache" \
+    -confs "$@" -types jar bundle \
+    -retrieve "$PWD/.jars.new/[conf]/[artifact]-[revision].[ext]" 2>&1 | tee "$run_dir/ivy.log" \
     | while read -r line; do
       case $line in *SUCCESSFUL*)
-        got=$((${got:-0} + 1))
+        got=$((got + 1))
         [ $((got % 20)) -ne 0 ] || printf ' %s of %s jars\n' "$got" "$count" >&2
         ;;
       esac
     done
+}
+
+# get_jars FOLDER…: puts their jars into .jars, unless they are there.
+get_jars() {
+  [ -z "$jars_in_place" ] || return 0
+  mkdir -p .jars.new/cache # what an earlier try has fetched
+  (cd .jars.new && rm -rf "$@")
+  ivy "$@" || {
+    grep -E 'FAILED|: not found|error at url' "$run_dir/ivy.log" | tail -n 5 >&2 || true
+    die 1 "the server jars could not be had" \
+      "Ivy's log: $run_dir/ivy.log; what was fetched is kept in .jars.new for the next try" \
+      "no connection: check the network, or set https_proxy; otherwise mend what the log says;
+       then again: make setup$STACK_KNOBS"
+  }
+  jars_are_right "$@" || {
+    rm -rf .jars.new
+    die 1 "a server jar is not the one that conf/jars.lock names" \
+      "a broken download, or another file under the same name" \
+      "try again: make setup$STACK_KNOBS (and tell the maintainers if it stays so)"
+  }
+  (cd .jars.new && mv "$@" ../.jars)
+}
+
+# An archive (AppCDS) holds the classes of a list in conf/classes/, parsed and verified for one
+# class path. A JVM maps it instead of reading jars. A JVM that does not accept it (another Java,
+# another jar) starts as it would without: an archive that cannot be made is only a note.
+# start_archive KIND COMMAND…: starts to make KIND.jsa, for the class path of this command's JVM, by
+# the process $archiving.
+archiving=''
+start_archive() {
+  [ -z "$archives_in_place" ] || return 0
+  local kind=$1 dump
+  gzip -dc "conf/classes/$kind.txt.gz" > ".jars/$kind.classes"
+  dump="-Xshare:dump -XX:SharedClassListFile=.jars/$kind.classes"
+  dump+=" -XX:SharedArchiveFile=.jars/$kind.jsa.new"
+  # No HADOOP_CONF_DIR: a class path with a folder cannot be archived. Each process up to the JVM
+  # replaces the one before, so that `leave` can end it.
+  STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir scripts/env.sh \
+    env -u HADOOP_CONF_DIR JAVA_TOOL_OPTS="$dump" SPARK_SUBMIT_OPTS="$dump" "${@:2}" \
+    > "$run_dir/logs/archive-$kind.log" 2>&1 < /dev/null &
+  archiving=$!
+}
+
+# end_archive KIND PROCESS: waits for it. Synced before it gets its name: Java does not check an
+# archive's length, and crashes on a truncated one.
+end_archive() {
+  if wait "$2" && sync ".jars/$1.jsa.new"; then
+    mv ".jars/$1.jsa.new" ".jars/$1.jsa"
+  else
+    rm -f ".jars/$1.jsa.new"
+    say "no class archive for $1, which starts slower without; see $run_dir/logs/archive-$1.log"
+  fi
+  rm ".jars/$1.classes"
+}
+
+# archives_fit: made for these jars by this Java, and not truncated since.
+archives_fit() {
+  [ "$(archives_are)" = "$(cat .jars/archives 2> /dev/null)" ] \
+    && [ ! .venv/made-from -nt .jars/archives ]
+}
+archives_are() {
+  (cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2> /dev/null || true) \
+    | sha256 | cut -d' ' -f1
+  (cd .jars && wc -c ./*.jsa 2> /dev/null) || true
 }
 
 # An older set-up left them in the run folder.
@@ -294,29 +364,33 @@ if [ ! -L "$run_dir/jars" ] && [ ! -e .jars ] \
   cp conf/jars.lock "$run_dir/jars/jars.lock"
   mv "$run_dir/jars" .jars
 fi
+jars_in_place=1 archives_in_place=1 begin=$SECONDS
 if ! cmp -s conf/jars.lock .jars/jars.lock; then
-  begin=$SECONDS
+  jars_in_place=''
   say "server jars into .jars: $(($(wc -l < conf/jars.lock))) jars, 120 MB"
   needs 600 "the server jars"
-  mkdir -p .jars.new/cache # what an earlier try has fetched
-  rm -rf .jars.new/{kafka,hdfs,spark}
-  get_jars "$PWD/.jars.new" || {
-    grep -E 'unresolved|FAILED|WARN.*:' "$run_dir/ivy.log" | head -n 10 >&2
-    die 1 "the server jars could not be had" \
-      "Ivy's log: $run_dir/ivy.log; what was fetched is kept in .jars.new for the next try" \
-      "no connection: check the network, or set https_proxy; otherwise mend what the log says;
-       then again: make setup$STACK_KNOBS"
-  }
-  rm -rf .jars.new/{cache,ivy.xml}
-  jars_are_right .jars.new || {
-    rm -rf .jars.new
-    die 1 "a server jar is not the one that conf/jars.lock names" \
-      "a broken download, or another file under the same name" \
-      "try again: make setup$STACK_KNOBS (and tell the maintainers if it stays so)"
-  }
+  rm -f .jars/jars.lock # first: it says that all are there
+  rm -rf .jars
+  mkdir .jars
+fi
+if [ "$option" != --image ] && ! archives_fit; then
+  archives_in_place=''
+  rm -f .jars/*.jsa* .jars/archives
+  mkdir -p "$run_dir/logs"
+fi
+if [ ! "$run_dir/jars" -ef .jars ]; then
+  rm -rf "$run_dir/jars"
+  ln -s "$PWD/.jars" "$run_dir/jars"
+fi
+
+get_jars spark
+start_archive spark spark-submit pyspark-shell # takes longest, beside all that follows
+spark=$archiving
+get_jars kafka hdfs
+if [ -z "$jars_in_place" ]; then
   # NameNode and DataNode read the whole jar at each start, for parts of their web pages.
   # Uncompressed, it takes 90 MB more and three seconds less. (The image has to stay small.)
-  [ "$option" = --image ] || python3 - .jars.new/hdfs/*.jar << 'PYTHON'
+  [ "$option" = --image ] || python3 - .jars/hdfs/*.jar << 'PYTHON'
 import os, sys, zipfile
 name = sys.argv[1]
 with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored:
@@ -324,37 +398,21 @@ with zipfile.ZipFile(name) as jar, zipfile.ZipFile(name + ".new", "w") as stored
         stored.writestr(zipfile.ZipInfo(entry.filename, entry.date_time), jar.read(entry))
 os.replace(name + ".new", name)
 PYTHON
-  cp conf/jars.lock .jars.new/jars.lock
-  rm -rf .jars
-  mv .jars.new .jars
+  rm -rf .jars.new
+  cp conf/jars.lock .jars/jars.lock
   say "server jars: $((SECONDS - begin)) s"
 fi
-if [ ! "$run_dir/jars" -ef .jars ]; then
-  rm -rf "$run_dir/jars"
-  ln -s "$PWD/.jars" "$run_dir/jars"
-fi
-
-# --- class archives ----------------------------------------------------------------------------
-
-# What the archives depend on. They are made in the background, at low priority: everything works
-# without them, only slower.
-archives_for=$(
-  (cat conf/jars.lock conf/classes/* "$remembered/release" .venv/made-from 2> /dev/null || true) \
-    | sha256 | cut -d' ' -f1
-)
-# archives_fit FOLDER: made for these jars by this Java, and not truncated since.
-archives_fit() {
-  local now
-  now=$archives_for$'\n'$(cd "$1" && wc -c ./*.jsa 2> /dev/null) || true
-  [ "$now" = "$(cat "$1/archives" 2> /dev/null)" ] && [ ! .venv/made-from -nt "$1/archives" ]
-}
-if [ "$option" != --image ] && ! archives_fit .jars; then
-  [ ! -f .jars/archives ] || rm -f .jars/*.jsa .jars/archives
-  mkdir -p "$run_dir/logs"
-  STACK=local SPARK_MASTER='local[*]' CLIENT_CONF='' CLUSTER='' RUN_DIR=$run_dir \
-    ARCHIVES_FOR=$archives_for nohup nice -n 19 \
-    scripts/env.sh python -m pipeline.stack.class_archives \
-    > "$run_dir/logs/archives.log" 2>&1 < /dev/null 9>&- &
+if [ -z "$archives_in_place" ]; then
+  begin=$SECONDS
+  say "class archives, with which JVMs start faster: 460 MB in .jars"
+  for kind in kafka hdfs beeline; do
+    start_archive $kind java-tool $kind none
+    end_archive $kind "$archiving"
+  done
+  end_archive spark "$spark"
+  archives=$(archives_are)
+  printf '%s\n' "$archives" > .jars/archives
+  say "class archives: $((SECONDS - begin)) s"
 fi
 
 [ -n "$option" ] || say "everything is in place after $SECONDS s" \

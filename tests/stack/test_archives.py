@@ -3,11 +3,9 @@
 import os
 import shutil
 import subprocess
-import time
 
 import pytest
 
-from pipeline import files
 from stacks import ROOT
 
 pytestmark = pytest.mark.thorough
@@ -22,12 +20,8 @@ def set_up(run_dir, root=ROOT):
 
 @pytest.fixture(scope="module")
 def archives():
-    """Waits until set-up, which makes them in the background, is done; returns {kind: path}."""
+    """{kind: path}, made by set-up."""
     set_up(".run")
-    begin = time.monotonic()
-    while not (JARS / "archives").exists():
-        assert time.monotonic() - begin < 500, (ROOT / ".run" / "logs" / "archives.log").read_text()
-        time.sleep(1)
     return {kind: JARS / f"{kind}.jsa" for kind in ("kafka", "hdfs", "spark")}
 
 
@@ -71,7 +65,7 @@ def hadoop(folder, options=""):
 )
 def test_tools_of_a_new_run_folder_take_their_classes_from_the_archive(fresh, tmp_path, tool, name):
     run(fresh, *tool.split(), options=f"-Xlog:class+load:file={tmp_path}/classes")
-    assert f"{name} source: shared objects file (top)" in (tmp_path / "classes").read_text()
+    assert f"{name} source: shared objects file" in (tmp_path / "classes").read_text()
 
 
 def test_spark_of_a_new_run_folder_takes_its_classes_from_the_archive(fresh, tmp_path):
@@ -87,7 +81,7 @@ def test_spark_of_a_new_run_folder_takes_its_classes_from_the_archive(fresh, tmp
         "org.apache.spark.sql.classic.SparkSession",
         "io.delta.sql.DeltaSparkSessionExtension",
     ):
-        assert f"{name} source: shared objects file (top)" in loaded
+        assert f"{name} source: shared objects file" in loaded
 
 
 def test_an_archive_that_does_not_fit_is_left_out_in_silence(fresh):
@@ -100,7 +94,7 @@ def test_an_archive_that_does_not_fit_is_left_out_in_silence(fresh):
         assert (done.stdout, done.stderr) == (good.stdout, good.stderr), content[:20]
 
 
-def test_an_archive_that_was_cut_short_is_removed_by_set_up(archives, tmp_path):
+def test_an_archive_that_was_cut_short_is_made_again_by_set_up(archives, tmp_path):
     for name in ("conf", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "Makefile", tmp_path)
@@ -110,11 +104,16 @@ def test_an_archive_that_was_cut_short_is_removed_by_set_up(archives, tmp_path):
     whole = archive.read_bytes()
     archive.unlink()  # a hard link: the other keeps its content
     archive.write_bytes(whole[: len(whole) // 2])  # Java would crash on it
-    # While the lock is held, no other is made.
-    with files.locked(tmp_path / ".jars/archives.lock", lambda _: None):
-        set_up(".run", tmp_path)
-        assert not [*(tmp_path / ".jars").glob("*.jsa")]
-    assert archives["hdfs"].stat().st_size == len(whole)
+    set_up(".run", tmp_path)
+    for path in archives.values():
+        made = (tmp_path / ".jars" / path.name).stat().st_size
+        assert made == pytest.approx(path.stat().st_size, rel=0.01)
+
+
+def test_archives_do_not_depend_on_the_run_folder_that_made_them(archives):
+    for path in archives.values():
+        content = path.read_bytes()
+        assert f"{JARS}/".encode() in content and f"{ROOT}/.run".encode() not in content
 
 
 def test_a_changed_jar_is_not_read_from_the_archive(fresh, tmp_path):
@@ -123,4 +122,4 @@ def test_a_changed_jar_is_not_read_from_the_archive(fresh, tmp_path):
     jar.unlink()  # a hard link: the others keep theirs
     shutil.copy(tmp_path / jar.name, jar)
     done = hadoop(fresh, f"-Xlog:class+load:file={tmp_path}/classes")
-    assert not done.stderr and "(top)" not in (tmp_path / "classes").read_text()
+    assert not done.stderr and "FsShell source: shared" not in (tmp_path / "classes").read_text()

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import submission
-from pipeline import files, settings
+from pipeline import environment, files, settings
 from pipeline.message import documentation
 from pipeline.message.declaration import TABLES
 from pipeline.settings import ROOT
@@ -133,6 +133,11 @@ def test_every_package_and_jar_is_pinned_by_hash():
         re.fullmatch(r"[0-9a-f]{64}  (kafka|hdfs|spark)/[\w.-]+\.jar  [\w.-]+(:[\w.-]+){2}", line)
         for line in lock
     )
+
+
+@pytest.mark.parametrize("name", environment.FIRST_JARS)
+def test_the_jars_that_come_first_on_the_class_path_are_there(name):
+    assert [*BIN.parent.glob(f"{environment.SPARK_JARS}/{name}")]
 
 
 def test_a_container_has_the_same_packages_as_a_clone():
