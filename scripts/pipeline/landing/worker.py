@@ -103,9 +103,10 @@ class FeedFiles:
 
     def write(self, records: pa.RecordBatch) -> None:
         """Writes the rows of these records."""
-        partitions = records["kafka_partition"].to_numpy()
-        offsets = records["kafka_offset"].to_numpy()
-        times = records["kafka_timestamp"].cast(pa.int64()).to_numpy()
+        # Copied: `judged` keeps them, and all columns of `records` are views of one buffer.
+        partitions = numpy.array(records["kafka_partition"])
+        offsets = numpy.array(records["kafka_offset"])
+        times = numpy.array(records["kafka_timestamp"].cast(pa.int64()))
         rank = numpy.full(len(records), LAST, dtype=numpy.int8)
         for partition, (ranked, their_ranks) in self.ranks.items():
             at = numpy.searchsorted(ranked, offsets).clip(max=len(ranked) - 1)
