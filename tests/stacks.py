@@ -152,9 +152,13 @@ class Stack:
 
     def question(self, **knobs):
         """Returns the command line that answers the first question, as `make query` does all."""
-        _, _, *knobs = self.command("query", **knobs)
         script = ["python", "scripts/query.py", "queries/01_how_many_assessments.sql"]
-        return ["env", *knobs, "scripts/env.sh", "--hdfs", *script]
+        return self.in_shell("--hdfs", *script, **knobs)
+
+    def in_shell(self, *command, **knobs):
+        """Returns the command line of a command in the environment of make shell."""
+        _, _, *knobs = self.command("shell", **knobs)
+        return ["env", *knobs, "scripts/env.sh", *command]
 
     def kcat(self, topic, *values):
         """Publishes each value as one record with kcat, byte for byte and in this order.

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import subprocess
 
 import deltalake
 import hdfs_native
@@ -16,7 +15,7 @@ from oracle import check_tables
 from pipeline import files
 from pipeline.landing import rounds
 from pipeline.publishing import synthetic
-from stacks import MESSAGES, TABLES, wait_until
+from stacks import MESSAGES, TABLES, output_of, wait_until
 
 
 def versions(stack, topic):
@@ -83,8 +82,8 @@ def test_a_feed_whose_blocks_are_lost_holds_up_no_other(stack):
         stack.kcat(topic, good())
     stack.run("land", TOPICS=names)
     log = "/warehouse/several_lost/messages/_delta_log"
-    said = subprocess.run(["hdfs", "fsck", log, "-files", "-blocks"], capture_output=True, text=True)
-    blocks = set(re.findall(r"\b(blk_[0-9]+)_", said.stdout))
+    said = output_of(stack.in_shell("hdfs", "fsck", log, "-files", "-blocks"), ok=True)
+    blocks = set(re.findall(r"\b(blk_[0-9]+)_", said))
     kept = stack.settings.in_run_dir("storage/hdfs/data")
     lost = [path for path in kept.rglob("blk_*") if path.stem.split("_")[1] in str(blocks)]
     assert len(lost) == 2 * len(blocks) > 0  # each with its checksums

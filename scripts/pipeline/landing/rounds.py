@@ -45,7 +45,7 @@ MESSAGES_A_BATCH = 250_000
 FEEDS_A_BATCH = 100
 # A batch is divided among tasks of at least this size: a worker's start costs as much time.
 MESSAGES_A_TASK = 5_000
-# A task reads so many ranges of offsets: the more, the more evenly the tasks share three partitions.
+# Each task reads so many ranges of offsets, so that two tasks share three partitions evenly.
 RANGES_A_TASK = 4
 # Where many feeds have small files, each round compacts for so long. The others take their turn.
 COMPACTING_S = 10
