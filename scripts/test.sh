@@ -16,7 +16,7 @@ need_env
 if [ ! -f "$DATA" ] && [[ " $KNOB_ORIGINS " != *" DATA_URL=default "* ]]; then scripts/data.sh; fi
 # The longest files first: at the end, one worker would be left with them.
 by_two_workers=(--numprocesses 2 --dist loadfile --no-loadscope-reorder
-  tests/faults tests/stack tests/unit)
+  tests/faults tests/stack/test_serve.py tests/stack/test_schema_change.py tests/stack tests/unit)
 case ${1:-} in
   '') set -- -m 'not thorough' "${by_two_workers[@]}" ;;
   --all) set -- --examples 100000 "${by_two_workers[@]}" ;;

@@ -6,6 +6,8 @@ import pytest
 import plots
 from messages import good
 
+pytestmark = pytest.mark.thorough
+
 ONE_OPTION = {"questions": [{"id": "q", "options": []}], "attempt": 1, "id": "s"}
 FEEDS = {
     "only_rejected": [b"{}", b"", good(exam_name=None)],
@@ -16,10 +18,7 @@ FEEDS = {
 READERS = "verify query plots export status land reprocess verify query backup"
 
 
-@pytest.mark.parametrize(
-    "topic",
-    ["only_rejected", *(pytest.param(each, marks=pytest.mark.thorough) for each in [*FEEDS][1:])],
-)
+@pytest.mark.parametrize("topic", FEEDS)
 def test_every_target_works_on_a_feed_with_little_in_it(stack, topic, tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "FOLDER", tmp_path / "plots")
     feed = {"TOPIC": topic, "DATA": "none", "OUT": tmp_path / "out", "BACKUP": tmp_path / "f.tar"}

@@ -84,6 +84,7 @@ def test_a_repeat_in_the_same_batch_is_taken_out(stack):
     stack.run("land verify", TOPIC="long_twice", DATA="none")
 
 
+@pytest.mark.thorough
 def test_a_compaction_that_fails_is_a_note(stack, monkeypatch):
     monkeypatch.setattr(commits, "SMALL_FILES", 2)
     stack.run("topic", TOPIC="not_compacted")

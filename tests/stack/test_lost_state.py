@@ -52,6 +52,7 @@ def test_verify_sees_a_row_that_was_taken_away(stack):
     assert "DIFFERS" not in stack.run("verify", TOPIC="robbed", DATA="none")
 
 
+@pytest.mark.thorough
 def test_what_an_interrupted_batch_of_older_scripts_left_is_deleted(stack, synthetic):
     """Older scripts landed by a streaming query with a checkpoint. The batch was interrupted after
     its attempts were committed."""
@@ -111,6 +112,7 @@ def test_a_deleted_and_a_recreated_topic_stop_landing(stack):
     assert stack.table("recreated", "messages") == before
 
 
+@pytest.mark.thorough
 def test_a_feed_with_expired_and_empty_records_is_restored_into_a_new_topic(stack, tmp_path):
     """Offsets whose records are gone, and a record without key and value, are replayed, too."""
     stack.run("topic", TOPIC="gaps")

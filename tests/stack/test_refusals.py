@@ -8,6 +8,8 @@ import pytest
 from messages import good
 from stacks import output_of
 
+pytestmark = pytest.mark.thorough
+
 FOLDER = "/warehouse/refused"
 NO_CAUSE = "please report"
 
@@ -44,7 +46,6 @@ def test_what_hdfs_refuses_is_mended_by_the_command_that_the_error_names(
     stack.run("land reprocess verify", **feed, DATA="none")
 
 
-@pytest.mark.thorough
 def test_a_restore_that_is_refused_is_done_when_the_command_was_typed(stack, feed, tmp_path):
     stack.run("backup", **feed, BACKUP=tmp_path / "refused.tar")
     hdfs_native.Client(stack.hdfs).delete(FOLDER, recursive=True)

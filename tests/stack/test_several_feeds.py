@@ -75,6 +75,7 @@ def test_several_feeds_are_landed_and_the_trouble_of_some_is_their_own(stack, tm
     assert "nothing new" in stack.run("land", TOPICS="several_held,synthetic_some,synthetic_more")
 
 
+@pytest.mark.thorough
 def test_a_feed_whose_blocks_are_lost_holds_up_no_other(stack):
     names = "several_lost,several_whole"
     for topic in names.split(","):
@@ -102,6 +103,7 @@ def test_a_feed_whose_blocks_are_lost_holds_up_no_other(stack):
     assert len(stack.table("several_lost", "attempts")) == 2
 
 
+@pytest.mark.thorough
 def test_batches_of_one_feed_follow_one_another(stack, synthetic, monkeypatch):
     """The workers write a batch while the one before is committed, and know its messages."""
     path, _, lines = synthetic
