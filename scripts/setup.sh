@@ -410,8 +410,7 @@ if [ -z "$archives_in_place" ]; then
     end_archive $kind "$archiving"
   done
   end_archive spark "$spark"
-  archives=$(archives_are)
-  printf '%s\n' "$archives" > .jars/archives
+  archives_are > .jars/archives
   say "class archives: $((SECONDS - begin)) s"
 fi
 

@@ -122,4 +122,4 @@ def test_a_changed_jar_is_not_read_from_the_archive(fresh, tmp_path):
     jar.unlink()  # a hard link: the others keep theirs
     shutil.copy(tmp_path / jar.name, jar)
     done = hadoop(fresh, f"-Xlog:class+load:file={tmp_path}/classes")
-    assert not done.stderr and "FsShell source: shared" not in (tmp_path / "classes").read_text()
+    assert not done.stderr and "source: shared" not in (tmp_path / "classes").read_text()

@@ -9,6 +9,7 @@
 A batch may hold records of many feeds. Files that no commit names belong to no table.
 """
 
+import bisect
 import collections
 import functools
 import os
@@ -186,13 +187,13 @@ def accepted_before(
     keen_ids: a keen_id starts with its time, so files of other times are skipped.
     """
     found: Accepted = {}
+    in_order = keen_ids.sort().to_pylist()
 
     def may_have_one(file: dict[str, Any]) -> bool:
         least, most = file.get("min.keen_id"), file.get("max.keen_id")
         if least is None or most is None:
-            return True
-        between = pc.and_(pc.greater_equal(keen_ids, least), pc.less_equal(keen_ids, most))
-        return bool(pc.any(between).as_py())
+            return bool(in_order)
+        return bisect.bisect_left(in_order, least) < bisect.bisect_right(in_order, most)
 
     to_read = {file["path"] for file in filter(may_have_one, position.files_of(attempts))}
     for fragment in position.fragments(attempts, to_read):

@@ -200,10 +200,10 @@ class Round:
     def fail(self, feed: Feed, error: Exception) -> None:
         """Keeps the feed's trouble. Outage where it concerns the others, too."""
         failure = error if isinstance(error, Failure) else interruption(feed, error)
+        if self.is_of_many and concerns_all(error):
+            raise failure from None
         if errors.kind_of(error) is errors.BlocksGone:
             self.blocks_gone.append(failure)
-        elif self.is_of_many and (errors.is_outage(error) or session.has_lost_jvm()):
-            raise failure from None
         self.troubles[feed.topic] = failure
 
     def without_trouble(self, items: Iterable[Pending]) -> list[Pending]:
@@ -264,7 +264,7 @@ class Round:
         try:
             return write_files(self.settings, records_of(spark, shares), accepted) if shares else {}
         except Exception as error:
-            if len(shares) == 1 or errors.is_outage(error) or session.has_lost_jvm():
+            if len(shares) == 1 or concerns_all(error):
                 self.fail(shares[0].feed, error)
                 return {}
         half = len(shares) // 2
@@ -295,6 +295,12 @@ def land(feed: Feed, start: Start, report: Report) -> bool:
     for trouble in landing.troubles.values():
         raise trouble
     return was_new
+
+
+def concerns_all(error: Exception) -> bool:
+    """Whether it would stop other feeds, too. Lost blocks are those of one feed."""
+    is_outage = errors.is_outage(error) and errors.kind_of(error) is not errors.BlocksGone
+    return is_outage or session.has_lost_jvm()
 
 
 def interruption(feed: Feed, error: Exception) -> Failure:
