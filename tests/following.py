@@ -15,11 +15,12 @@ from stacks import LIMIT_S, ROOT, wait_until
 class Following:
     """A running `make follow`, its output and its ledger."""
 
-    def __init__(self, stack, topic, all_feeds=False):
+    def __init__(self, stack, topic, all_feeds=False, slowly=False):
         self.stack, self.topic = stack, topic
         self.output = ROOT / stack.run_dir / f"follow-{topic}-{time.monotonic_ns()}.out"
         knobs = {"TOPICS" if all_feeds else "TOPIC": topic}
-        self.process = stack.start("follow", self.output, **knobs)
+        start = stack.start_slowly if slowly else stack.start
+        self.process = start("follow", self.output, **knobs)
 
     def said(self):
         return self.output.read_text()

@@ -134,9 +134,17 @@ class Stack:
 
     def start(self, target, output, **knobs):
         """Starts `make target` in a session of its own; both streams go to the file `output`."""
+        return self._start(self.command(target, **knobs), output)
+
+    def start_slowly(self, target, output, **knobs):
+        """As `start`, with a pause before each commit of a batch, in which it can be killed."""
+        script = ["python", "tests/slowly.py", f"scripts/{target}.py"]
+        return self._start(self.in_shell("--up", *script, **knobs), output)
+
+    def _start(self, command, output):
         with open(output, "wb") as out:
             return subprocess.Popen(
-                self.command(target, **knobs),
+                command,
                 cwd=self.root,
                 env=clean_environment(),
                 start_new_session=True,

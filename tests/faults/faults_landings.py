@@ -27,7 +27,7 @@ def lives(process):
 
 
 class Landing:
-    """A running `make land`, or another target, as a user starts it.
+    """A running `make land`, or another target, as a user starts it, but see Stack.start_slowly.
 
     Its processes, its output and its new files.
     """
@@ -40,7 +40,8 @@ class Landing:
         logs = [f"{table}/_delta_log" for table in TABLES]
         self.before = {path: self.listing(path) for path in [*TABLES, *logs]}
         self.output = ROOT / feed.stack.run_dir / f"{target}-{next(NUMBERS)}.out"
-        self.process = feed.stack.start(target, self.output, **knobs)
+        start = feed.stack.start if target == "reprocess" else feed.stack.start_slowly
+        self.process = start(target, self.output, **knobs)
         self.python = self.jvm = None
 
     def struck(self):

@@ -27,8 +27,8 @@ def follow(stack):
     """Starts make follow of a topic; kills it when the test fails."""
     started = []
 
-    def start(topic):
-        started.append(Following(stack, topic))
+    def start(topic, **how):
+        started.append(Following(stack, topic, **how))
         return started[-1]
 
     yield start
@@ -167,7 +167,7 @@ def test_killed_while_it_lands_nothing_is_lost_or_doubled(stack, follow):
         more = messages(100 * number, 30)
         sent += more
         stack.kcat(topic, *more)
-        following = follow(topic)
+        following = follow(topic, slowly=True)
         table = "questions" if number else "options"  # the first, so it is killed in its midst
         path = f"{stack.hdfs}/warehouse/{topic}/{table}"
 

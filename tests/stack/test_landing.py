@@ -11,6 +11,7 @@ from kafka import KafkaProducer
 
 from messages import good
 from oracle import by, check_tables
+from pipeline.tables import commits
 from stacks import MESSAGES, TABLES
 
 
@@ -146,6 +147,33 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
         parents = [(keen_id, name) for keen_id, (_, name) in first.items()]
         assert children == dict.fromkeys(parents, rows_an_attempt)
     assert "DIFFERS" not in stack.run("verify", TOPIC="order", DATA="none")
+
+
+def test_a_commit_of_somebody_else_is_not_overwritten(stack, monkeypatch):
+    topic, append = "synthetic_beside", commits.append
+    stack.run("topic", TOPIC=topic)
+    stack.kcat(topic, good())
+    attempts = f"{stack.hdfs}/warehouse/{topic}/attempts"
+
+    def append_behind_another(*arguments):
+        deltalake.DeltaTable(attempts).alter.set_table_properties({"delta.appendOnly": "false"})
+        append(*arguments)
+
+    monkeypatch.setattr(commits, "append", append_behind_another)
+    said = stack.run("land", ok=False, TOPIC=topic)
+    assert "error: " in said and "already exists" in said
+    monkeypatch.undo()
+    assert not len(stack.table(topic, "attempts")) and not len(stack.table(topic, "messages"))
+    stack.run("land", TOPIC=topic)
+    table = deltalake.DeltaTable(attempts)
+    assert "delta.appendOnly" in table.metadata().configuration
+    # Further features of Delta, of which only delta-rs knows what a commit needs.
+    table.alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+    assert table.protocol().min_writer_version > commits.PLAIN_WRITER
+    stack.kcat(topic, good(keen_id="another"))
+    stack.run("land", TOPIC=topic)
+    assert [len(stack.table(topic, table)) for table in ("attempts", "messages")] == [2, 2]
+    assert "DIFFERS" not in stack.run("verify", TOPIC=topic, DATA="none")
 
 
 @pytest.mark.thorough

@@ -32,6 +32,7 @@ import pipeline
 from pipeline.landing import worker
 from pipeline.landing.worker import Accepted, Part, Ranked
 from pipeline.message import columns
+from pipeline.message.declaration import TABLES
 from pipeline.settings import Feed, Settings
 from pipeline.spark import session
 from pipeline.tables import commits, delta, hdfs, position
@@ -108,16 +109,13 @@ class Share(NamedTuple):
         earlier = accepted_before(self.tables["attempts"], keen_ids, self.starts)
         verdicts = resolve(judged, earlier)
         files = correct_files(self.feed, parts, verdicts)
-
-        def commit(table: str) -> None:
-            if position.marked(self.tables[table]) != self.ends:
-                notes = {commits.LANDING_SECONDS: f"{time.monotonic() - begin:.3f}"}
-                commits.commit(table, self.tables[table], files, self.ends, notes=notes)
-
-        hdfs.at_once(commit, ["options", "questions"])
-        commit("attempts")
-        commit("messages")
-
+        # A batch that was interrupted is in some of the tables already.
+        lacking = {
+            name: self.tables[name]
+            for name in TABLES
+            if position.marked(self.tables[name]) != self.ends
+        }
+        commits.append(self.feed, lacking, files, self.ends, time.monotonic() - begin)
         statuses = collections.Counter(verdicts.status)
         return Batch(self.feed, spans(judged), statuses, time.monotonic() - begin)
 

@@ -72,7 +72,7 @@ def rebuild(feed: Feed) -> None:
             for frame in commits.rows_without_attempt(opened, keen_ids):
                 dropped.write(frame)
             files += dropped.close()
-        commits.commit(table, opened, files, landed, overwrite=True)
+        commits.commit(table, opened, files, landed, "overwrite")
         print(f"  {table:<12}  {time.monotonic() - begin:>8.1f} s", flush=True)
     commits.delete_orphaned_rows(feed)
     print_changes(old, new)

@@ -4,10 +4,12 @@ import itertools
 import json
 import pathlib
 import time
+import uuid
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import deltalake
+import hdfs_native
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.transaction import AddAction, RemoveAction
@@ -27,6 +29,9 @@ from pipeline.tables.parquet import TableFile, WrittenFile, merged
 from pipeline.tables.position import Position, complete, files_of, marks, path_of
 from pipeline.text import printable
 
+PLAIN_WRITER = 2  # Delta's protocol version for writers, as long as nobody chooses more features
+# The commits after which delta-rs makes a checkpoint by itself.
+COMMITS_A_CHECKPOINT = 100
 # In the history of the ledger: the duration of a batch. make status and the metrics read it.
 LANDING_SECONDS = "landing.seconds"
 # Grace period before orphaned child rows are deleted, in which readers of `attempts` open them.
@@ -36,28 +41,92 @@ GRACE_PERIOD_S = 10
 SMALL_FILE, SMALL_FILES, COMPACTED_FILE = 2**20, 10, 16 * 2**20
 
 
+def append(
+    feed: Feed,
+    tables: Tables,
+    files: Collection[WrittenFile],
+    ends: Position,
+    seconds: float,
+) -> None:
+    """Commits a batch to these tables, one after the other: to each its files among these.
+
+    ends: where the batch ends. seconds: its duration so far, for the ledger's history. Raises
+    FileExistsError when somebody else has committed to a table since it was read.
+
+    Not by delta-rs, where each commit waits for half a second: HDFS lets the writer of a file wait
+    before it is closed. Here the commits are written side by side, and then get their names. A
+    table for which somebody has chosen further features of Delta is left to delta-rs.
+    """
+    client, note = hdfs.client(feed.hdfs), {LANDING_SECONDS: f"{seconds:.3f}"}
+    about = {"timestamp": int(time.time() * 1000), "operation": "WRITE", **note}
+    if any(delta.protocol().min_writer_version > PLAIN_WRITER for delta in tables.values()):
+        for table, delta in tables.items():
+            commit(table, delta, files, ends, "append", note)
+        return
+
+    def write(table: str) -> list[tuple[str, str]]:
+        """-> (the name it was written under, its name) of the commit, if there is one."""
+        adds = [
+            {
+                "add": {
+                    "path": file.path,
+                    "partitionValues": {},
+                    "size": file.size,
+                    "modificationTime": file.modified,
+                    "dataChange": True,
+                    "stats": json.dumps(file.statistics),
+                }
+            }
+            for file in files
+            if file.table == table
+        ]
+        if not adds:
+            return []
+        actions = [
+            {"commitInfo": about},
+            *({"txn": {"appId": mark.app_id, "version": mark.version}} for mark in marks(ends)),
+            *adds,
+        ]
+        log, name = feed.folder(f"{table}/_delta_log"), f"{tables[table].version() + 1:020}.json"
+        path = f"{log}/.{name}.tmp.{uuid.uuid4()}"  # see lock.delete_interrupted_commits
+        with client.create(path, hdfs_native.WriteOptions(overwrite=False)) as file:
+            file.write("\n".join(map(json.dumps, actions)).encode())
+        return [(path, f"{log}/{name}")]
+
+    for path, named in itertools.chain.from_iterable(hdfs.at_once(write, tables)):
+        client.rename(path, named)
+
+    def update(delta: deltalake.DeltaTable) -> None:
+        delta.update_incremental()
+        if delta.version() % COMMITS_A_CHECKPOINT == 0:
+            delta.create_checkpoint()
+            delta.cleanup_metadata()
+
+    hdfs.at_once(update, tables.values())
+
+
 def commit(
     table: str,
     delta: deltalake.DeltaTable,
     files: Iterable[WrittenFile],
     ends: Position,
-    overwrite: bool = False,
-    notes: dict[str, str] | None = None,
+    mode: Literal["append", "overwrite"],
+    note: dict[str, str] | None = None,
 ) -> None:
-    """One commit to the table: adds its files among these. overwrite: they replace all others.
+    """One commit to the table, by delta-rs: its files among these, beside or instead of all others.
 
-    ends: where the batch ends that these files are of. notes: for the table's history.
+    ends: where the last batch ends that these files are of. note: for the table's history.
     """
-    adds: list[AddAction | RemoveAction] = [
-        AddAction(file.path, file.size, {}, file.modified, True, json.dumps(file.statistics))
-        for file in files
-        if file.table == table
-    ]
-    if adds or overwrite:
-        mode = "overwrite" if overwrite else "append"
-        properties = deltalake.CommitProperties(notes, app_transactions=marks(ends))
+    adds: list[AddAction | RemoveAction] = [_add(file) for file in files if file.table == table]
+    properties = deltalake.CommitProperties(note, app_transactions=marks(ends))
+    if adds or mode == "overwrite":
         delta.create_write_transaction(adds, mode, delta.schema(), commit_properties=properties)
         delta.update_incremental()
+
+
+def _add(file: WrittenFile, rows_change: bool = True) -> AddAction:
+    statistics = json.dumps(file.statistics)
+    return AddAction(file.path, file.size, {}, file.modified, rows_change, statistics)
 
 
 def replace(
@@ -70,10 +139,7 @@ def replace(
     """
     now = int(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [RemoveAction(path, rows_change, now) for path in old]
-    for file in new:
-        statistics = json.dumps(file.statistics)
-        add = AddAction(file.path, file.size, {}, file.modified, rows_change, statistics)
-        actions.append(add)
+    actions += [_add(file, rows_change) for file in new]
     once = deltalake.CommitProperties(max_commit_retries=0)
     delta.create_write_transaction(actions, "append", delta.schema(), commit_properties=once)
     delta.update_incremental()

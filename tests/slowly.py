@@ -1,0 +1,24 @@
+"""Runs a script, with a pause before each commit of a batch, so that a test can kill it there.
+
+Run by: the tests
+    scripts/env.sh --up python tests/slowly.py scripts/land.py
+"""
+
+import runpy
+import sys
+import time
+
+import hdfs_native
+
+PAUSE_S = 0.5
+at_once = hdfs_native.Client.rename  # gives a commit its name
+
+
+def rename(client, path, named, overwrite=False):
+    time.sleep(PAUSE_S)
+    at_once(client, path, named, overwrite)
+
+
+hdfs_native.Client.rename = rename
+_, *sys.argv = sys.argv
+runpy.run_path(sys.argv[0], run_name="__main__")
