@@ -170,7 +170,7 @@ class ServerGone(Known):
     retriable = True
     signs = (
         r"[Cc]onnection|RPC error(?!: org\.apache)|UnknownHost|SafeMode|DataNode|NameNode|"
-        "not find a leader|LEADER_NOT_AVAILABLE"
+        r"not find a leader|LEADER_NOT_AVAILABLE|kafka\.common\.errors\.TimeoutException"
     )
     then = "check whether all servers run: {status}"
 

@@ -48,6 +48,13 @@ RIGHT = (
         ),
         (RuntimeError("RPC error: Connection refused (os error 111)"), "make status"),
         (kafka.errors.KafkaConnectionError("no answer"), "make status"),
+        (
+            RuntimeError(
+                "org.apache.kafka.common.errors.TimeoutException: Timed out waiting for a node "
+                "assignment. Call: listNodes"
+            ),
+            "make status",
+        ),
         (kafka.errors.TopicAuthorizationFailedError("t"), "no right"),
         (kafka.errors.SaslAuthenticationFailedError("t"), "does not know this name"),
         (
