@@ -16,6 +16,7 @@ from messages import good
 from stacks import ROOT, clean_environment, output_of
 
 
+@pytest.mark.thorough
 def test_what_was_published_cannot_command_the_terminal(stack, corpus):
     """No output contains control characters, bidirectional overrides or line ends from messages."""
     said = {

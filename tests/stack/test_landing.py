@@ -88,6 +88,7 @@ def test_two_feeds_side_by_side_one_of_three_partitions_from_lines_with_a_torn_o
     assert "DIFFERS by -2 (the first: number 41, 61)" in output
 
 
+@pytest.mark.thorough
 def test_repeats_of_an_earlier_run_are_found_though_another_program_rewrote_the_tables(stack):
     stack.run("topic", TOPIC="rewritten", PARTITIONS=1)
     stack.kcat("rewritten", good(keen_id="id-0"))
@@ -149,6 +150,7 @@ def test_repeats_across_partitions_and_against_the_order_of_offsets(stack):
     assert "DIFFERS" not in stack.run("verify", TOPIC="order", DATA="none")
 
 
+@pytest.mark.thorough
 def test_a_commit_of_somebody_else_is_not_overwritten(stack, monkeypatch):
     topic, append = "synthetic_beside", commits.append
     stack.run("topic", TOPIC=topic)

@@ -53,6 +53,7 @@ def check_options(path):
         assert rows[name].unique().to_pylist() == [text]
 
 
+@pytest.mark.thorough
 def test_landing_compacts_it(stack, feed, tmp_path):
     for table in TABLES:
         (path,) = files(stack, feed, table)

@@ -89,6 +89,7 @@ def test_what_an_interrupted_batch_of_older_scripts_left_is_deleted(stack, synth
     assert "DIFFERS" not in stack.run("verify", TOPIC="synthetic_lost", DATA=path)
 
 
+@pytest.mark.thorough
 def test_a_deleted_and_a_recreated_topic_stop_landing(stack):
     stack.run("topic", TOPIC="recreated")
     stack.kcat("recreated", good())

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 
+import pytest
 from kafka import KafkaConsumer
 
 from messages import VALUES
@@ -33,6 +34,7 @@ def test_an_array_arrives_as_it_was_written(stack, tmp_path):
     ]
 
 
+@pytest.mark.thorough
 def test_every_character_arrives_wherever_in_a_long_message_it_stands(stack, tmp_path):
     """jq, kcat and pipes read blocks of 4 and 64 kB.
 

@@ -70,6 +70,7 @@ def answers_about_a_feed_of_five(stack):
     return ask
 
 
+@pytest.mark.thorough
 def test_a_question_that_cannot_be_answered_hides_no_other(stack, ask, tmp_path):
     paths = []
     for name, text in TEXTS.items():

@@ -176,6 +176,7 @@ def test_both_doors_show_the_feeds_with_types_and_comments(served):
     assert re.search(rf"^attempts\n{expected_attempts(served)}$", shown, re.MULTILINE), shown
 
 
+@pytest.mark.thorough
 def test_what_other_tools_ask_for(served):
     """Parameters of queries, and how JDBC tools list columns and settings, and show an error."""
     found = connect(
@@ -205,6 +206,7 @@ def test_what_other_tools_ask_for(served):
     assert "The table or view `missing` cannot be found" in shown and "\tat " not in shown, shown
 
 
+@pytest.mark.thorough
 def test_many_feeds_are_shown_with_their_columns_and_each_can_be_queried(served):
     fields = DeltaTable(f"{served.hdfs}/warehouse/{FEED}/questions").schema().fields
     columns = [(field.name, field.metadata["comment"]) for field in fields]
@@ -217,6 +219,7 @@ def test_many_feeds_are_shown_with_their_columns_and_each_can_be_queried(served)
     assert re.search(rf"^attempts\n{expected_attempts(served)}$", shown, re.MULTILINE), shown
 
 
+@pytest.mark.thorough
 def test_a_feed_that_is_gone_or_cannot_be_read_is_named_once_and_stops_no_other(served):
     hdfs, gone, closed, new = hdfs_native.Client(served.hdfs), MANY[10], MANY[11], "a_new_one"
 

@@ -37,6 +37,7 @@ def files(tmp_path_factory):
     return found
 
 
+@pytest.mark.thorough
 def test_two_feeds_are_landed_in_one_process_and_neither_sees_the_other(stack, files):
     """Each file goes to a feed of either pair, so that its messages are no repeats anywhere."""
     topics = [*zip(ONE_AFTER_THE_OTHER, files, strict=True), *zip(SIDE_BY_SIDE, files, strict=True)]
