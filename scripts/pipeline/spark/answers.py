@@ -30,7 +30,13 @@ def answer(spark: SparkSession, feed: Feed, text: str) -> str:
         if f"{feed.topic}." in text:  # it names the tables with their database
             with _registering:
                 views.register(spark, feed)
-    rows = spark.sql(text)
+        rows = spark.sql(text)
+    else:
+        # spark.sql() asks the server first whether it is a command: one more analysis.
+        from pyspark.sql.connect.dataframe import DataFrame as RemoteFrame
+        from pyspark.sql.connect.plan import SQL
+
+        rows = RemoteFrame(SQL(text), spark)  # type: ignore[arg-type]
     # What show() prints: it would print to a screen that the threads share.
     shown: str = rows._show_string(MOST_ROWS, truncate=False)  # type: ignore[operator]
     columns = shown.partition("\n")[0].strip("+").split("+")  # a line of - for each

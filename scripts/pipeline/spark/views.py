@@ -76,8 +76,10 @@ def create_views(spark: SparkSession, feed: Feed) -> None:
         read = spark.read.schema(schema)
         frame = read.parquet(*files) if files else spark.createDataFrame([], schema)
         frame.createOrReplaceTempView(name)
-    spark.sql(registration(feed)[-1])
-    spark.table("attempt_order").cache()  # most questions use it
+    # As a DataFrame: each question that uses it would parse and analyse a view's text again.
+    order = spark.sql(registration(feed)[-1].split(" AS\n", 1)[1])
+    order.cache()  # most questions use it
+    order.createOrReplaceTempView("attempt_order")
 
 
 def main(settings: Settings) -> None:
