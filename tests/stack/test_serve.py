@@ -143,6 +143,7 @@ def expected_attempts(stack):
     return len(stack.table(FEED, "attempts"))
 
 
+@pytest.mark.thorough
 def test_both_doors_show_the_feeds_with_types_and_comments(served):
     line = f"feed {BROKEN_FEED} is not shown: "
     wait_until(lambda: line in said_by_server(served), lambda: said_by_server(served))

@@ -34,6 +34,7 @@ def recreate(stack, topic):
     stack.kcat(topic, good(), good(keen_id="second"))
 
 
+@pytest.mark.thorough
 def test_several_feeds_are_landed_and_the_trouble_of_some_is_their_own(stack, tmp_path):
     feeds = {}
     for seed, topic in enumerate(("synthetic_some", "synthetic_more"), start=31):
