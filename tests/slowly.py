@@ -11,14 +11,14 @@ import time
 import hdfs_native
 
 PAUSE_S = 0.5
-at_once = hdfs_native.Client.rename  # gives a commit its name
+rename = hdfs_native.Client.rename  # gives a commit its name
 
 
-def rename(client, path, named, overwrite=False):
+def rename_slowly(client, path, named, overwrite=False):
     time.sleep(PAUSE_S)
-    at_once(client, path, named, overwrite)
+    rename(client, path, named, overwrite)
 
 
-hdfs_native.Client.rename = rename
+hdfs_native.Client.rename = rename_slowly
 _, *sys.argv = sys.argv
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -41,7 +41,7 @@ def registration(feed: Feed, view: str = "TEMPORARY VIEW") -> list[str]:
 
     The last but one makes that the current one, the last creates the view attempt_order.
     """
-    topic, text = feed.topic, pathlib.Path(__file__).with_name("attempt_order.sql").read_text()
+    topic = feed.topic
     return [
         f"CREATE DATABASE IF NOT EXISTS {topic}",
         *(
@@ -49,8 +49,14 @@ def registration(feed: Feed, view: str = "TEMPORARY VIEW") -> list[str]:
             for table in sorted(TABLES)
         ),
         f"USE {topic}",
-        questions.statement(text).replace("TEMPORARY VIEW", view),
+        f"CREATE OR REPLACE {view} attempt_order AS\n{attempt_order()}",
     ]
+
+
+def attempt_order() -> str:
+    """The SELECT of the view attempt_order."""
+    path = pathlib.Path(__file__).with_name("attempt_order.sql")
+    return questions.statement(path.read_text())
 
 
 def register(spark: SparkSession, feed: Feed) -> None:
@@ -77,7 +83,7 @@ def create_views(spark: SparkSession, feed: Feed) -> None:
         frame = read.parquet(*files) if files else spark.createDataFrame([], schema)
         frame.createOrReplaceTempView(name)
     # As a DataFrame: each question that uses it would parse and analyse a view's text again.
-    order = spark.sql(registration(feed)[-1].split(" AS\n", 1)[1])
+    order = spark.sql(attempt_order())
     order.cache()  # most questions use it
     order.createOrReplaceTempView("attempt_order")
 

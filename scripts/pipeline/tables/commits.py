@@ -30,7 +30,7 @@ from pipeline.tables.position import Position, complete, files_of, marks, path_o
 from pipeline.text import printable
 
 PLAIN_WRITER = 2  # Delta's protocol version for writers, as long as nobody chooses more features
-# The commits after which delta-rs makes a checkpoint by itself.
+# After so many commits of its own delta-rs makes a checkpoint; append does the same.
 COMMITS_A_CHECKPOINT = 100
 # In the history of the ledger: the duration of a batch. make status and the metrics read it.
 LANDING_SECONDS = "landing.seconds"
@@ -53,56 +53,54 @@ def append(
     ends: where the batch ends. seconds: its duration so far, for the ledger's history. Raises
     FileExistsError when somebody else has committed to a table since it was read.
 
-    Not by delta-rs, where each commit waits for half a second: HDFS lets the writer of a file wait
-    before it is closed. Here the commits are written side by side, and then get their names. A
-    table for which somebody has chosen further features of Delta is left to delta-rs.
+    Not by delta-rs, which would wait for HDFS half a second for each commit. Here the commits are
+    written side by side, and then get their names. When somebody has chosen further features of
+    Delta for a table, delta-rs commits.
     """
-    client, note = hdfs.client(feed.hdfs), {LANDING_SECONDS: f"{seconds:.3f}"}
-    about = {"timestamp": int(time.time() * 1000), "operation": "WRITE", **note}
+    note = {LANDING_SECONDS: f"{seconds:.3f}"}
     if any(delta.protocol().min_writer_version > PLAIN_WRITER for delta in tables.values()):
         for table, delta in tables.items():
             commit(table, delta, files, ends, "append", note)
         return
+    with_files = [table for table in tables if any(file.table == table for file in files)]
+    client, now = hdfs.client(feed.hdfs), int(time.time() * 1000)
 
-    def write(table: str) -> list[tuple[str, str]]:
-        """-> (the name it was written under, its name) of the commit, if there is one."""
+    def write(table: str) -> tuple[str, str]:
+        """-> the path that the commit was written to, and the path that it gets."""
         adds = [
             {
-                "add": {
-                    "path": file.path,
-                    "partitionValues": {},
-                    "size": file.size,
-                    "modificationTime": file.modified,
-                    "dataChange": True,
-                    "stats": json.dumps(file.statistics),
-                }
+                "path": file.path,
+                "partitionValues": {},
+                "size": file.size,
+                "modificationTime": file.modified,
+                "dataChange": True,
+                "stats": json.dumps(file.statistics),
             }
             for file in files
             if file.table == table
         ]
-        if not adds:
-            return []
         actions = [
-            {"commitInfo": about},
+            {"commitInfo": {"timestamp": now, "operation": "WRITE", **note}},
             *({"txn": {"appId": mark.app_id, "version": mark.version}} for mark in marks(ends)),
-            *adds,
+            *({"add": add} for add in adds),
         ]
         log, name = feed.folder(f"{table}/_delta_log"), f"{tables[table].version() + 1:020}.json"
         path = f"{log}/.{name}.tmp.{uuid.uuid4()}"  # see lock.delete_interrupted_commits
         with client.create(path, hdfs_native.WriteOptions(overwrite=False)) as file:
             file.write("\n".join(map(json.dumps, actions)).encode())
-        return [(path, f"{log}/{name}")]
+        return path, f"{log}/{name}"
 
-    for path, named in itertools.chain.from_iterable(hdfs.at_once(write, tables)):
+    for path, named in hdfs.at_once(write, with_files):
         client.rename(path, named)
 
-    def update(delta: deltalake.DeltaTable) -> None:
+    def update(table: str) -> None:
+        delta = tables[table]
         delta.update_incremental()
         if delta.version() % COMMITS_A_CHECKPOINT == 0:
             delta.create_checkpoint()
             delta.cleanup_metadata()
 
-    hdfs.at_once(update, tables.values())
+    hdfs.at_once(update, with_files)
 
 
 def commit(
