@@ -17,7 +17,7 @@ pytest.register_assert_rewrite("stacks", "judging", "oracle", "corpus_landing")
 from pipeline import settings  # noqa: E402
 from stacks import KNOWN_SHA256, MESSAGES, ROOT, LocalStack, started  # noqa: E402
 
-TAKE_MINUTES = {"access", "environment", "follow", "random_messages", "schema_change", "serve"}
+TAKE_MINUTES = {"access", "environment", "follow", "schema_change", "serve"}
 
 
 def pytest_addoption(parser):
@@ -30,8 +30,9 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Shuffles the files, and the tests of each file, by SEED: each test must run in any order.
 
-    Faults, containers and the cluster keep their order. Workers of pytest take file by file: those
-    that take minutes come first, those without a stack last, so that all workers end together.
+    Faults, containers and the cluster keep their order. Workers of pytest take file by file, but
+    test by test of the faults and of the random messages. What takes minutes comes first, and what
+    needs no stack last, so that all workers end together.
     """
     rng = random.Random(settings.load().seed)
     place = {path: rng.random() for path in dict.fromkeys(item.path for item in items)}
@@ -44,6 +45,9 @@ def pytest_collection_modifyitems(items):
         return 1 if is_long else 2 if suite == "stack" else 3, place[item.path], rng.random()
 
     items.sort(key=order)
+    for item in items:
+        if item.path.parent.name != "faults" and item.path.stem != "test_random_messages":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 # --- what `-m "not thorough"` leaves out, as counted by the workers -------------------------------

@@ -22,7 +22,7 @@ def port_holder(port: int) -> str | None:
             if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:
                 process = psutil.Process(found.pid)
                 return f"pid {process.pid} ({' '.join(process.cmdline())[:100] or process.name()})"
-    return "a process of another user"
+    return "a process of another user, or one that is just ending"
 
 
 def free_ports(count: int) -> int:
