@@ -19,6 +19,7 @@ by_workers=(--dist loadgroup --no-loadscope-reorder
   tests/faults tests/stack/test_serve.py tests/stack/test_schema_change.py tests/stack tests/unit)
 case ${1:-} in
   '') set -- --numprocesses 2 -m 'not thorough' "${by_workers[@]}" ;;
-  --all) set -- --numprocesses 3 --examples 100000 "${by_workers[@]}" ;; # the thorough ones often wait
+  # One worker more, because the thorough ones often wait.
+  --all) set -- --numprocesses 3 --examples 100000 "${by_workers[@]}" ;;
 esac
 run pytest --quiet --durations=10 -p no:cacheprovider "$@"
