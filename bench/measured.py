@@ -2,6 +2,7 @@
 
 import collections
 import datetime
+import operator
 import os
 import platform
 import statistics
@@ -45,7 +46,8 @@ class Results:
         # Fewer messages are a trial of the bench: each part once, as short as possible.
         is_trial = self.base < 100_000
         smallest = self.base if is_trial else self.base // 10
-        self.sizes = sorted({smallest, self.base, settings.messages})
+        half = max(self.base, settings.messages // 2)
+        self.sizes = sorted({smallest, self.base, half, settings.messages})
         # The messages of the smallest size, landed in so many parts.
         self.small_landings = 2 if is_trial else 100
         self.small = max(1, self.sizes[0] // self.small_landings)
@@ -138,6 +140,10 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 def ratios(results: Results) -> Iterator[tuple[object, ...]]:
     """Yields (what, messages, against what, messages, ratios of wall time, CPU time and memory)."""
+
+    def medians(measured: tuple[str, int]) -> list[float]:
+        return [statistics.median(values) for values in results.costs(*measured)]
+
     base, largest, small = results.base, results.sizes[-1], results.sizes[0]
     pairs = [((OURS, size), (BEST, size)) for size in results.sizes]
     pairs += [
@@ -152,6 +158,13 @@ def ratios(results: Results) -> Iterator[tuple[object, ...]]:
             pairs.append(((what.removesuffix(BASELINE), messages), (what, messages)))
     for first, second in pairs:
         if first != second and first in results.runs and second in results.runs:
-            medians = (map(statistics.median, results.costs(*each)) for each in (first, second))
-            ratio = (f"{one / other:.2f}" for one, other in zip(*medians, strict=True))
-            yield *first, *second, *ratio
+            both = zip(medians(first), medians(second), strict=True)
+            yield *first, *second, *(f"{one / other:.2f}" for one, other in both)
+    for size in results.sizes:
+        if size > base and {(OURS, size), (BEST, size)} <= results.runs.keys():
+            (wall, cpu, _), (their_wall, their_cpu, _) = (
+                map(operator.sub, medians((what, size)), medians((what, base)))
+                for what in (OURS, BEST)
+            )
+            what, more = f"{OURS}, those after {base:,}", size - base
+            yield what, more, BEST, more, f"{wall / their_wall:.2f}", f"{cpu / their_cpu:.2f}", ""
