@@ -27,6 +27,7 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Shuffles the files, and the tests of each file, by SEED: each test must run in any order.
 
