@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Summary: the tests, by workers of pytest, each on a real stack of its own (.run-stack-gw0, -gw1 and
-#          so on, other ports) beside a running one.
+# Summary: the tests, by workers of pytest, each on a real stack of its own (.run-stack-gw0, -gw1
+#          and so on, other ports) beside a running one.
 # Usage: make test, make test-all     (DATA or DATA_URL names the real file; without it the tests of
 #                                      that file are skipped)
 #        scripts/env.sh scripts/test.sh [--all | ARGUMENT OF PYTEST…]
