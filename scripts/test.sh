@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Summary: the tests, by workers of pytest, each on a real stack of its own (.run-stack-gw0, -gw1
-#          and so on, other ports) beside a running one.
+# Summary: the tests, by two workers of pytest, each on a real stack of its own (.run-stack-gw0 and
+#          -gw1, other ports) beside a running one.
 # Usage: make test, make test-all     (DATA or DATA_URL names the real file; without it the tests of
 #                                      that file are skipped)
 #        scripts/env.sh scripts/test.sh [--all | ARGUMENT OF PYTEST…]
@@ -15,11 +15,10 @@ need_env
 # The real file, when it can be had without the network's help or by an address that somebody gave.
 if [ ! -f "$DATA" ] && [[ " $KNOB_ORIGINS " != *" DATA_URL=default "* ]]; then scripts/data.sh; fi
 # The longest files first: at the end, one worker would be left with them.
-by_workers=(--dist loadgroup --no-loadscope-reorder
+by_two_workers=(--numprocesses 2 --no-loadscope-reorder
   tests/faults tests/stack/test_serve.py tests/stack/test_schema_change.py tests/stack tests/unit)
 case ${1:-} in
-  '') set -- --numprocesses 2 -m 'not thorough' "${by_workers[@]}" ;;
-  # One worker more, because the thorough ones often wait.
-  --all) set -- --numprocesses 3 --examples 100000 "${by_workers[@]}" ;;
+  '') set -- -m 'not thorough' "${by_two_workers[@]}" ;;
+  --all) set -- --examples 100000 "${by_two_workers[@]}" ;;
 esac
 run pytest --quiet --durations=10 -p no:cacheprovider "$@"

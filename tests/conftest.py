@@ -9,8 +9,10 @@ import json
 import os
 import pathlib
 import random
+import re
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("stacks", "judging", "oracle", "corpus_landing")
 
@@ -27,13 +29,11 @@ def pytest_addoption(parser):
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Shuffles the files, and the tests of each file, by SEED: each test must run in any order.
 
-    Faults, containers and the cluster keep their order. Workers of pytest take file by file, but
-    test by test of the faults and of the random messages. What takes minutes comes first, and what
-    needs no stack last, so that all workers end together.
+    Faults, containers and the cluster keep their order. What takes minutes comes first, and what
+    needs no stack last, so that all workers of pytest end together.
     """
     rng = random.Random(settings.load().seed)
     place = {path: rng.random() for path in dict.fromkeys(item.path for item in items)}
@@ -46,9 +46,19 @@ def pytest_collection_modifyitems(items):
         return 1 if is_long else 2 if suite == "stack" else 3, place[item.path], rng.random()
 
     items.sort(key=order)
-    for item in items:
-        if item.path.parent.name != "faults" and item.path.stem != "test_random_messages":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+class ByFile(LoadScopeScheduling):
+    """A worker of pytest takes a file; of the faults and the random messages, a single test."""
+
+    def _split_scope(self, nodeid):
+        path = nodeid.partition("::")[0]
+        return nodeid if re.search("/faults/|/test_random_messages", path) else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
 
 
 # --- what `-m "not thorough"` leaves out, as counted by the workers -------------------------------
