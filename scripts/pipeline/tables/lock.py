@@ -27,6 +27,10 @@ def feed_lock(feed: Feed, waits: bool = True) -> Iterator[None]:
     me = os.path.basename(sys.argv[0])
 
     def when_held(holder: str) -> None:
+        limit = time.monotonic() + 1
+        while not holder and time.monotonic() < limit:  # it is about to write its name
+            time.sleep(0.05)
+            holder = path.read_text(encoding="utf-8").strip()
         holder = holder or "a process whose name is not known"
         if not waits or (me != FOLLOW and not holder.startswith(f"{FOLLOW},")):
             raise Failure(
