@@ -150,16 +150,16 @@ class Bench:
             self.land("make land: nothing new", 0, f"synthetic_{largest}")
 
     def set_up(self) -> None:
-        print(f"set-up in {WORK}, and {sum(self.results.sizes):,} messages", flush=True)
+        # The messages of the increments come first, then those of the sizes.
+        made, followed = WORK / "made.jsonl", 1 + self.results.follow_seconds * sum(delays.RATES)
+        count = max(self.runs * NEW + self.results.sizes[-1], followed)
+        print(f"set-up in {WORK}, and {count:,} messages", flush=True)
         self.ours.set_up()
         if self.old:
             self.old.root.mkdir()
             unpack = f"git archive {self.settings.baseline} | tar -x -C {self.old.root}"
             subprocess.run(unpack, shell=True, cwd=ROOT, check=True)
             self.old.set_up()
-        # The messages of the increments come first, then those of the sizes.
-        made, followed = WORK / "made.jsonl", 1 + self.results.follow_seconds * sum(delays.RATES)
-        count = max(self.runs * NEW + self.results.sizes[-1], followed)
         # Some are duplicates.
         self.ours.make("data", SYNTHETIC=count + count // 30 + 100, DATA=made)
         keyed = rf"""jq -Rr '"\(fromjson.keen_id)\t\(.)"' {made}"""

@@ -2,8 +2,10 @@
 
 import ast
 import errno
+import fcntl
 import re
 import socket
+import threading
 
 import deltalake
 import duckdb
@@ -15,6 +17,7 @@ from pyspark.errors import PythonException
 
 from pipeline import errors, script, settings
 from pipeline.settings import ROOT
+from pipeline.tables.lock import feed_lock
 
 # HDFS's own words, as hdfs-native passes them on.
 SPACE = (
@@ -170,3 +173,14 @@ def test_no_fault_from_outside_ends_without_a_mend(tmp_path):
     faults = [*brought_about(tmp_path)]
     assert len(faults) > 150
     assert not [fault for fault in faults if script.mend(fault, found) is None]
+
+
+def test_a_landing_is_named_that_has_just_taken_the_lock(tmp_path):
+    feed = settings.read({"RUN_DIR": str(tmp_path)}).feed()
+    path = tmp_path / f"writing-{feed.topic}.lock"
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.3, path.write_text, ["land.py, pid 1"]).start()
+        with pytest.raises(errors.Failure) as found, feed_lock(feed):
+            pass
+    assert found.value.why == "by land.py, pid 1"

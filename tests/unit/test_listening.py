@@ -1,10 +1,12 @@
-"""What tests use to see who listens sees a process that everybody can reach."""
+"""Who listens on a port, as the tests and the scripts find it."""
 
 import socket
+import threading
 
 import psutil
 
 from corpus_landing import is_this_machine, listening
+from pipeline.stack import ports
 
 
 def test_a_process_that_listens_to_everybody_would_be_noticed():
@@ -19,3 +21,11 @@ def test_a_process_that_listens_to_everybody_would_be_noticed():
             "::",
             "0.0.0.0",
         }
+
+
+def test_a_port_that_an_ended_server_holds_for_a_moment_is_waited_for(monkeypatch):
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: [])  # it is not listed any more
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        threading.Timer(0.3, server.close).start()
+        assert ports.port_holder(port) is None
