@@ -28,10 +28,12 @@ from pipeline.stack.ports import free_ports
 from stack import LAND, WORK, Side, work_folder
 
 FILE = WORK / "messages.tsv"  # keen_id, tab, message; each keen_id once
+CONSUME = "kcat -C -b $KAFKA -t $TOPIC -o beginning -e -q"
+TO_DUCKDB = f"{CONSUME} > $RUN_DIR/floor.jsonl && python bench/floor.py $RUN_DIR/floor.jsonl"
 RIVALS = {
     BEST: ["python", "bench/rivals.py", "best"],
     USUAL: ["python", "bench/rivals.py", "usual"],
-    FLOOR: ["sh", "-c", "kcat -C -b $KAFKA -t $TOPIC -o beginning -e -q | python bench/floor.py"],
+    FLOOR: ["sh", "-c", TO_DUCKDB],
     COUNT: ["python", "bench/rivals.py", "count"],
 }
 

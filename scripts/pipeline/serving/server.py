@@ -60,6 +60,7 @@ GC_SHARE, GC_SHARE_FOR_S = 0.9, 60
 COLLECTIONS_AT_REST = 3
 # How often the warm-up answers the questions. Each round has less effect than the one before.
 WARM_UP_ROUNDS = 3
+CLIENT_ASKS_AGAIN_S = 2  # the warm-up waits so long after a client's query: clients go first
 # SQL functions that call a static method of any Java class: with them a client could run code.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
 
@@ -306,10 +307,23 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
         own.sql(f"USE {feed.topic}")
         views.create_views(own, feed)
         for file in WARM_UP_ROUNDS * sorted(ROOT.glob("queries/*.sql")):
+            wait_for_clients(jvm)
             with contextlib.suppress(PySparkException, ValueError):  # the user's own, and wrong
                 answers.answer(own, feed, questions.statement(file.read_text()))
     except UNREADABLE as error:  # the feed may be deleted meanwhile
         print(f"the warm-up with feed {feed.topic} ended early: {errors.cause(error)}", flush=True)
+
+
+def wait_for_clients(jvm: Any) -> None:
+    """Waits until no client of Spark Connect has a query, or had one a moment ago."""
+    connect = jvm.org.apache.spark.sql.connect.service.SparkConnectService
+    while True:
+        running = connect.listActiveExecutions()  # or when the last one ended
+        if running.isLeft():
+            ended_s = (jvm.System.nanoTime() - running.value()) / 1e9
+            if ended_s > CLIENT_ASKS_AGAIN_S:
+                return
+        time.sleep(0.2)
 
 
 def enforce_limit(spark: SparkSession, limit_s: int, since: dict[str, float]) -> dict[str, float]:
