@@ -139,7 +139,10 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def ratios(results: Results) -> Iterator[tuple[object, ...]]:
-    """Yields (what, messages, against what, messages, ratios of wall time, CPU time and memory)."""
+    """Yields (what, messages, against what, messages, ratios of wall time, CPU time and memory).
+
+    The last rows, of what further messages cost, have no memory.
+    """
 
     def medians(measured: tuple[str, int]) -> list[float]:
         return [statistics.median(values) for values in results.costs(*measured)]

@@ -112,7 +112,7 @@ def test_a_full_disk_stops_landing_and_harms_nothing(tmp_path):
                 said = stack.make("land", ok=False, TOPIC=feed.topic)
                 if "the disk is full" in said or not disk.mounted:
                     break
-                # The broker was still ending: it had answered before, or held its port.
+                # The broker had answered before, and was still ending.
             assert "error: " in said
             assert "the disk is full" in said or not disk.mounted, said
             # Space again; then the documented command.

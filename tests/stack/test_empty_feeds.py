@@ -15,7 +15,7 @@ FEEDS = {
     "one_attempt": [good()],
     "one_exam": [good(keen_id=str(n)) for n in range(3)],
 }
-READERS = "verify plots export status land reprocess verify query backup"
+READERS = "verify query plots export status land reprocess verify query backup"
 
 
 @pytest.mark.parametrize("topic", FEEDS)

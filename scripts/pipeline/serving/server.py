@@ -318,11 +318,10 @@ def wait_for_clients(jvm: Any) -> None:
     """Waits until no client of Spark Connect has a query, or had one a moment ago."""
     connect = jvm.org.apache.spark.sql.connect.service.SparkConnectService
     while True:
-        running = connect.listActiveExecutions()  # or when the last one ended
-        if running.isLeft():
-            ended_s = (jvm.System.nanoTime() - running.value()) / 1e9
-            if ended_s > CLIENT_ASKS_AGAIN_S:
-                return
+        running = connect.listActiveExecutions()  # on the left: when the last one ended
+        quiet_s = (jvm.System.nanoTime() - running.value()) / 1e9 if running.isLeft() else 0
+        if quiet_s > CLIENT_ASKS_AGAIN_S:
+            return
         time.sleep(0.2)
 
 
