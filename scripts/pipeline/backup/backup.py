@@ -9,7 +9,6 @@ import shutil
 import time
 
 import deltalake
-import hdfs_native
 
 from pipeline.backup import archive
 from pipeline.backup.replay import Replay
@@ -133,8 +132,7 @@ def unpack(feed: Feed, path: str, manifest: archive.Manifest, folder: str) -> No
     def save(name: str, reader: archive.Hashed) -> None:
         # Folders that create() makes may be entered by their owner only.
         client.mkdirs(os.path.dirname(f"{folder}/{name}"), 0o755, create_parent=True)
-        overwrite = hdfs_native.WriteOptions(overwrite=True)
-        with client.create(f"{folder}/{name}", overwrite) as out:
+        with hdfs.NewFile(client, f"{folder}/{name}", overwrite=True) as out:
             shutil.copyfileobj(reader, out, CHUNK)
 
     try:

@@ -13,11 +13,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import hdfs_native
-
 from pipeline import errors, script
 from pipeline.errors import Failure
 from pipeline.settings import Settings
+from pipeline.tables import hdfs
 
 SERVER_ANSWERS_WITHIN_S = 10
 FIND_LIMIT_S = 30
@@ -50,7 +49,7 @@ def probe_kafka(settings: Settings) -> str:
 
 def probe_namenode(settings: Settings) -> None:
     """Lists the root folder."""
-    list(hdfs_native.Client(settings.hdfs).list_status("/"))
+    list(hdfs.client(settings.hdfs).list_status("/"))
 
 
 def probe_datanode(settings: Settings) -> None:
@@ -75,13 +74,12 @@ def of_namenode(settings: Settings, bean: str) -> dict[str, Any]:
 
 def write_read_delete(settings: Settings, path: str) -> None:
     """Writes, reads and deletes a file in HDFS. OSError when it reads something else."""
-    hdfs = hdfs_native.Client(settings.hdfs)
-    with hdfs.create(path, hdfs_native.WriteOptions(overwrite=True)) as out:
-        out.write(b"ok")
-    with hdfs.read(path) as file:
-        if file.read(2) != b"ok":
-            raise OSError("read back something else than was written")
-    hdfs.delete(path)
+    client = hdfs.client(settings.hdfs)
+    with hdfs.NewFile(client, path, overwrite=True) as file:
+        file.write(b"ok")
+    if client.read(path).read(2) != b"ok":
+        raise OSError("read back something else than was written")
+    client.delete(path)
 
 
 def probe_reading(settings: Settings) -> None:
@@ -90,13 +88,13 @@ def probe_reading(settings: Settings) -> None:
     if port:  # a NameNode, not a nameservice: a plain connection fails faster than the client
         socket.create_connection((host, int(port)), SERVER_ANSWERS_WITHIN_S).close()
     with contextlib.suppress(FileNotFoundError):
-        hdfs_native.Client(settings.hdfs).get_file_info(settings.warehouse)
+        hdfs.client(settings.hdfs).get_file_info(settings.warehouse)
 
 
 def probe_hdfs(settings: Settings) -> None:
     """Writes, reads and deletes a file in the warehouse, with the same rights as landing."""
     probe_reading(settings)
-    hdfs_native.Client(settings.hdfs).mkdirs(settings.warehouse, create_parent=True)
+    hdfs.client(settings.hdfs).mkdirs(settings.warehouse, create_parent=True)
     write_read_delete(settings, f"{settings.warehouse}/.probe-{uuid.uuid4().hex}")
 
 

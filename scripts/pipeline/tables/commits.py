@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal
 
 import deltalake
-import hdfs_native
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.transaction import AddAction, RemoveAction
@@ -86,7 +85,7 @@ def append(
         ]
         log, name = feed.folder(f"{table}/_delta_log"), f"{tables[table].version() + 1:020}.json"
         path = f"{log}/.{name}.tmp.{uuid.uuid4()}"  # see lock.delete_interrupted_commits
-        with client.create(path, hdfs_native.WriteOptions(overwrite=False)) as file:
+        with hdfs.NewFile(client, path) as file:
             file.write("\n".join(map(json.dumps, actions)).encode())
         return path, f"{log}/{name}"
 

@@ -13,6 +13,8 @@ import hdfs_native
 import pyarrow as pa
 import pyarrow.parquet
 
+from pipeline.tables.hdfs import NewFile
+
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 1
 NO_DICTIONARY = ("value", "key", "content_hash", "clicked_at")  # columns of mostly distinct values
 # Texts that a message has once and its child rows repeat. Files hold them as dictionaries, and they
@@ -40,7 +42,7 @@ class TableFile:
         self.name = f"part-{uuid.uuid4()}.{COMPRESSION}.parquet"
         self.path = f"{folder}/{table}/{self.name}"
         self.writer: pyarrow.parquet.ParquetWriter | None = None
-        self.sink: hdfs_native.FileWriter | None = None
+        self.sink: NewFile | None = None
         self.footer: list[pyarrow.parquet.FileMetaData] = []  # filled when the writer closes
 
     def write(self, frame: pa.Table) -> None:
@@ -48,7 +50,7 @@ class TableFile:
         if not frame.num_rows:
             return
         if self.writer is None:
-            self.sink = self.client.create(self.path, hdfs_native.WriteOptions(overwrite=False))
+            self.sink = NewFile(self.client, self.path)
             self.writer = writer(self.sink, frame.schema, self.footer)
         self.writer.write_table(frame, row_group_size=len(frame))
 
@@ -58,8 +60,8 @@ class TableFile:
             return []
         self.writer.close()
         self.sink.close()
-        size, now = self.client.get_file_info(self.path).length, int(time.time() * 1000)
-        return [WrittenFile(self.table, self.name, size, now, statistics(self.footer[0]))]
+        now = int(time.time() * 1000)
+        return [WrittenFile(self.table, self.name, self.sink.size, now, statistics(self.footer[0]))]
 
 
 def writer(
