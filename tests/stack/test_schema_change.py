@@ -64,6 +64,7 @@ def kill_reprocess(stack, topic):
         )
         while version() == before:
             assert reprocess.poll() is None and time.monotonic() < limit
+            time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(reprocess.pid, signal.SIGKILL)
         reprocess.wait()

@@ -38,8 +38,8 @@ from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.lock import feed_lock
 from pipeline.tables.position import Position
 
-# Each batch ends with waits for HDFS, in which the cores are idle. The driver keeps about 150 bytes
-# per message of a batch, and an interrupted batch is repeated.
+# At the end of a batch one task waits for the other. The driver keeps about 150 bytes per message
+# of a batch, and an interrupted batch is repeated.
 MESSAGES_A_BATCH = 250_000
 # While the workers write one batch, the driver commits the one before.
 FEEDS_A_BATCH = 100

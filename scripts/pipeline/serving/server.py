@@ -21,6 +21,7 @@ import threading
 import time
 from typing import Any, NoReturn
 
+import psutil
 from deltalake.exceptions import DeltaError
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
@@ -61,6 +62,7 @@ COLLECTIONS_AT_REST = 3
 # How often the warm-up answers the questions. Each round has less effect than the one before.
 WARM_UP_ROUNDS = 3
 CLIENT_ASKS_AGAIN_S = 2  # the warm-up waits so long after a client's query: clients go first
+OTHERS_TAKE = 50  # percent of the cores' time: the warm-up waits while other processes take more
 # SQL functions that call a static method of any Java class: with them a client could run code.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
 
@@ -307,22 +309,26 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
         own.sql(f"USE {feed.topic}")
         views.create_views(own, feed)
         for file in WARM_UP_ROUNDS * sorted(ROOT.glob("queries/*.sql")):
-            wait_for_clients(jvm)
+            wait_for_others(jvm)
             with contextlib.suppress(PySparkException, ValueError):  # the user's own, and wrong
                 answers.answer(own, feed, questions.statement(file.read_text()))
     except UNREADABLE as error:  # the feed may be deleted meanwhile
         print(f"the warm-up with feed {feed.topic} ended early: {errors.cause(error)}", flush=True)
 
 
-def wait_for_clients(jvm: Any) -> None:
-    """Waits until no client of Spark Connect has a query, or had one a moment ago."""
+def wait_for_others(jvm: Any) -> None:
+    """Waits until other processes rest, and no client of Spark Connect has had a query lately.
+
+    The system counts the time of this process as nice (see main), that of most others as user.
+    """
     connect = jvm.org.apache.spark.sql.connect.service.SparkConnectService
     while True:
         running = connect.listActiveExecutions()  # on the left: when the last one ended
         quiet_s = (jvm.System.nanoTime() - running.value()) / 1e9 if running.isLeft() else 0
-        if quiet_s > CLIENT_ASKS_AGAIN_S:
+        others = psutil.cpu_times_percent().user  # since the last call
+        if quiet_s > CLIENT_ASKS_AGAIN_S and others < OTHERS_TAKE:
             return
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def enforce_limit(spark: SparkSession, limit_s: int, since: dict[str, float]) -> dict[str, float]:

@@ -43,7 +43,7 @@ class NewFile(io.RawIOBase):
         return written
 
     def close(self) -> None:
-        """Returns when the file is on the disk and closed. OSError when that fails."""
+        """Returns when the file is on the disk, and closed. Raises hdfs-native's errors."""
         if self.closing is None:
             self.closing = _closing.submit(self.file.close)
             for looks in itertools.count(1):
