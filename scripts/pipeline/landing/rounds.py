@@ -38,7 +38,7 @@ from pipeline.tables import commits, delta, hdfs, position
 from pipeline.tables.lock import feed_lock
 from pipeline.tables.position import Position
 
-# At the end of a batch one task waits for the other. The driver keeps about 150 bytes per message
+# At the end of a batch all tasks wait for the slowest. The driver keeps about 150 bytes per message
 # of a batch, and an interrupted batch is repeated.
 MESSAGES_A_BATCH = 250_000
 # While the workers write one batch, the driver commits the one before.

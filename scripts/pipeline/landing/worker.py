@@ -3,6 +3,7 @@
 Spark's workers import this module, so it must not import those of the driver.
 """
 
+import concurrent.futures
 import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from pipeline.tables.parquet import TableFile, WrittenFile
 
 LAST = 2  # rank of a message that was not accepted before
 RESULT = "topic string, result binary"  # what a task returns of each topic: a packed Part
+# Feeds whose files a task closes at once. Closing a file is waiting for DataNodes and NameNode.
+FEEDS_CLOSED_AT_ONCE = 16
 
 Accepted = dict[str, tuple[str, str]]  # {keen_id: (content hash, position)}; position: "3-17"
 Array = numpy.typing.NDArray[Any]
@@ -169,22 +172,20 @@ def write(
 
     address: of HDFS. warehouse: the folder of the feeds. accepted: by topic. ranks: see FeedFiles.
     """
-    topic, files = "", None
-    for batch in records:
-        for its_topic, rows in by_topic(batch):
-            if files is None or its_topic != topic:
-                if files is not None:
-                    yield result_of(topic, files.close())
-                topic, folder = its_topic, f"{warehouse}/{its_topic}"
-                files = FeedFiles(address, folder, accepted.get(topic, {}), ranks)
-            files.write(rows)
-    if files is not None:
-        yield result_of(topic, files.close())
-
-
-def result_of(topic: str, part: Part) -> pa.RecordBatch:
-    """A row of RESULT."""
-    return pa.record_batch({"topic": [topic], "result": [packed(part)]})
+    topic, files, closing = "", None, []
+    with concurrent.futures.ThreadPoolExecutor(FEEDS_CLOSED_AT_ONCE) as pool:
+        for batch in records:
+            for its_topic, rows in by_topic(batch):
+                if files is None or its_topic != topic:
+                    if files is not None:
+                        closing.append((topic, pool.submit(files.close)))
+                    topic, folder = its_topic, f"{warehouse}/{its_topic}"
+                    files = FeedFiles(address, folder, accepted.get(topic, {}), ranks)
+                files.write(rows)
+        if files is not None:
+            closing.append((topic, pool.submit(files.close)))
+        for its_topic, part in closing:
+            yield pa.record_batch({"topic": [its_topic], "result": [packed(part.result())]})
 
 
 def packed(part: Part) -> bytes:

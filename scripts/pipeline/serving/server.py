@@ -62,7 +62,7 @@ COLLECTIONS_AT_REST = 3
 # How often the warm-up answers the questions. Each round has less effect than the one before.
 WARM_UP_ROUNDS = 3
 CLIENT_ASKS_AGAIN_S = 2  # the warm-up waits so long after a client's query: clients go first
-OTHERS_TAKE = 50  # percent of the cores' time: the warm-up waits while other processes take more
+OTHERS_USE = 50  # percent of the CPU: the warm-up waits while other processes use more
 # SQL functions that call a static method of any Java class: with them a client could run code.
 REFUSED_FUNCTIONS = ("java_method", "reflect", "try_reflect")
 
@@ -308,6 +308,7 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
             own.conf.set(name, value)
         own.sql(f"USE {feed.topic}")
         views.create_views(own, feed)
+        psutil.cpu_times_percent()  # the first call of a thread knows of no time before
         for file in WARM_UP_ROUNDS * sorted(ROOT.glob("queries/*.sql")):
             wait_for_others(jvm)
             with contextlib.suppress(PySparkException, ValueError):  # the user's own, and wrong
@@ -317,7 +318,7 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
 
 
 def wait_for_others(jvm: Any) -> None:
-    """Waits until other processes rest, and no client of Spark Connect has had a query lately.
+    """Waits until others use little of the CPU, and no client of Spark Connect has asked lately.
 
     The system counts the time of this process as nice (see main), that of most others as user.
     """
@@ -326,7 +327,7 @@ def wait_for_others(jvm: Any) -> None:
         running = connect.listActiveExecutions()  # on the left: when the last one ended
         quiet_s = (jvm.System.nanoTime() - running.value()) / 1e9 if running.isLeft() else 0
         others = psutil.cpu_times_percent().user  # since the last call
-        if quiet_s > CLIENT_ASKS_AGAIN_S and others < OTHERS_TAKE:
+        if quiet_s > CLIENT_ASKS_AGAIN_S and others < OTHERS_USE:
             return
         time.sleep(0.5)
 

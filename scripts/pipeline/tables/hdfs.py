@@ -3,6 +3,7 @@
 import concurrent.futures
 import io
 import itertools
+import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,50 +17,64 @@ Result = TypeVar("Result")
 
 AT_ONCE = 32  # threads, which wait most of the time
 client = hdfs_native.Client  # client("hdfs://HOST:PORT")
-FIRST_LOOK_S = 0.002  # after a file's last block was written; a NameNode hears of it about then
-_closing = concurrent.futures.ThreadPoolExecutor(256, "closing")
+FIRST_CHECK_S = 0.002  # mostly the NameNode has heard of a file's last block by then
 
 
 class NewFile(io.RawIOBase):
     """A new file in HDFS, created at once. FileExistsError where there is one.
 
-    A client closes a file by telling the NameNode that it is complete. Nearly always that comes a
-    moment before the DataNode reports the last block, and is refused. hdfs-native repeats it after
-    half a second; here the file is closed as soon as the block is reported.
+    To close a file, a client tells the NameNode that it is complete. The NameNode refuses that
+    until a DataNode has reported the last block, which nearly always takes a few ms longer. Then
+    hdfs-native waits for half a second; here the file is closed as soon as the block is reported.
     """
 
     def __init__(self, client: hdfs_native.Client, path: str, overwrite: bool = False):
-        self.file = client.create(path, hdfs_native.WriteOptions(overwrite=overwrite))
+        # Not client.create(): what that returns closes itself once more when it is collected, and
+        # tries for minutes where HDFS has ended since.
+        self.file = client.inner.create(path, hdfs_native.WriteOptions(overwrite=overwrite))
         self.client, self.path, self.size = client, path, 0
-        self.closing: concurrent.futures.Future[None] | None = None
+
+    def __del__(self) -> None:
+        """Does not close the file, as Python would: who has not closed it has failed."""
 
     def writable(self) -> bool:
         return True
 
     def write(self, content: "ReadableBuffer", /) -> int:
         """Writes all of it."""
-        written = self.file.write(content)
-        self.size += written
-        return written
+        self.size += memoryview(content).nbytes  # first: a file whose write fails is never whole
+        return self.file.write(content)
 
     def close(self) -> None:
         """Returns when the file is on the disk, and closed. Raises hdfs-native's errors."""
-        if self.closing is None:
-            self.closing = _closing.submit(self.file.close)
-            for looks in itertools.count(1):
-                if concurrent.futures.wait([self.closing], FIRST_LOOK_S * looks).done:
-                    return self.closing.result()
-                if self._is_closed_early():
-                    return None
-        return None
+        if self.closed:
+            return
+        super().close()
+        closing = concurrent.futures.Future[None]()
 
-    def _is_closed_early(self) -> bool:
-        # A reader's length counts reported blocks only. When all are, the NameNode closes the file
-        # for whoever asks it to recover the lease; asked earlier, it would begin to recover the
-        # block. The client's own request comes later, and changes nothing.
+        def close() -> None:
+            try:
+                self.file.close()
+                closing.set_result(None)
+            except BaseException as error:
+                closing.set_exception(error)
+
+        # A daemon: where HDFS has ended since, hdfs-native tries for minutes to repeat its request.
+        threading.Thread(target=close, daemon=True).start()
+        for checks in itertools.count(1):
+            if concurrent.futures.wait([closing], FIRST_CHECK_S * checks).done:
+                return closing.result()
+            if self._close_early():
+                return
+
+    def _close_early(self) -> bool:
+        """Closes the file, if it is whole; -> whether it is closed."""
+        # A reader's length counts reported blocks only. When all are, the NameNode closes a file on
+        # recoverLease; before that it would begin to recover the block. The client's own request,
+        # repeated later, changes nothing.
         try:
-            is_reported = len(self.client.read(self.path)) == self.size
-            return is_reported and self.client.recover_lease(self.path)
+            is_whole = len(self.client.read(self.path)) == self.size
+            return is_whole and self.client.recover_lease(self.path)
         except Exception:  # close() itself says what is wrong
             return False
 
