@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import psutil
 from deltalake.exceptions import DeltaError
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.java_gateway import launch_gateway
@@ -315,6 +315,8 @@ def warm_up_with(spark: SparkSession, feed: Feed) -> None:
                 answers.answer(own, feed, questions.statement(file.read_text()))
     except UNREADABLE as error:  # the feed may be deleted meanwhile
         print(f"the warm-up with feed {feed.topic} ended early: {errors.cause(error)}", flush=True)
+    except Py4JError:  # Spark has ended: main() says so
+        pass
 
 
 def wait_for_others(jvm: Any) -> None:
