@@ -25,7 +25,7 @@ from stacks import ROOT, TABLES, clean_environment, listens, wait_until
 
 FEED, BROKEN_FEED = "synthetic_a", "broken"
 MANY = [f"many_{number:02}" for number in range(30)]  # copies of FEED
-LIMIT_S = 45
+LIMIT_S = 60
 
 # What no reader may do, in SQL. {feed}, {address}: its database, and its folder in HDFS.
 FORBIDDEN_SQL = """
