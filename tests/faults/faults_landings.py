@@ -142,6 +142,15 @@ class Landing:
             wait_until(lambda: not lives(self.python), lambda: "the landing outlives its kill")
         return not finished and at_work and self.process.returncode != 0
 
+    @contextlib.contextmanager
+    def paused(self):
+        """Its processes stand still inside; where it has ended, there are none."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGSTOP)
+        yield
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGCONT)
+
     def ended_by_itself(self):
         """Waits for a landing that was not killed: it must succeed, unless a server died meanwhile.
 

@@ -73,17 +73,20 @@ class Disk:
 
 
 def land_while_it_fills(feed, disk):
-    """Fills the disk while a landing writes its files; returns what the failed landing said."""
-    ledger = "messages/_delta_log"
-    for _ in range(TRIES):  # a landing may have committed everything before the disk was full
+    """Fills the disk while a landing writes its files; returns what the failed landing said.
+
+    The landing stands still meanwhile: it needs less time for its commits than the disk to fill.
+    """
+    for _ in range(TRIES):  # a landing may have committed everything before it was stopped
         feed.publish(20)
         landing = Landing(feed)
         if not landing.wait_for("options begun"):
             landing.ended_by_itself()
             continue
-        disk.fill()
+        with landing.paused():
+            disk.fill()
         said = landing.wait()
-        if landing.process.returncode != 0 and landing.listing(ledger) == landing.before[ledger]:
+        if landing.process.returncode != 0 and not landing.has_reached("messages"):
             return said
         disk.empty()
         feed.stack.make("up")
