@@ -25,6 +25,7 @@ from pipeline.settings import Feed, Settings
 
 SILENCE_LIMIT_S = 60
 RETRY_LIMIT_S = 30
+AFTER_TROUBLE_S = 5  # where something has failed: that may be Kafka
 ANSWER_LIMIT_MS = 5000
 METADATA_S = 10  # make follow finds new partitions within this time
 
@@ -42,7 +43,7 @@ class Topic(NamedTuple):
     ends: Offsets  # after the last record, as end_offsets()
 
 
-def admin(settings: Settings, timeout_s: float = 30) -> KafkaAdminClient:
+def admin(settings: Settings, timeout_s: float = RETRY_LIMIT_S) -> KafkaAdminClient:
     """A new client for the topics; the caller closes it."""
     return KafkaAdminClient(
         bootstrap_servers=settings.kafka,
@@ -74,9 +75,9 @@ def _consumer(settings: Settings) -> KafkaConsumer:
     return _own.consumer
 
 
-def retry(ask: Callable[[], Answer]) -> Answer:
+def retry(ask: Callable[[], Answer], limit_s: float = RETRY_LIMIT_S) -> Answer:
     """What ask() returns. Retries Kafka's retriable errors, such as during a leader election."""
-    limit = time.monotonic() + RETRY_LIMIT_S
+    limit = time.monotonic() + limit_s
     while True:
         try:
             return ask()
@@ -98,10 +99,12 @@ def topic_id(feed: Feed) -> str | None:
     return next((str(each["topic_id"]) for each in found if each["error_code"] == 0), None)
 
 
-def existing(settings: Settings, wanted: Collection[str]) -> dict[str, Topic]:
+def existing(
+    settings: Settings, wanted: Collection[str], limit_s: float = RETRY_LIMIT_S
+) -> dict[str, Topic]:
     """{topic: its state} of those of the topics that exist, by few requests for all of them."""
-    with contextlib.closing(admin(settings)) as client:
-        described = retry(lambda: client.describe_topics([*wanted]))
+    with contextlib.closing(admin(settings, limit_s)) as client:
+        described = retry(lambda: client.describe_topics([*wanted]), limit_s)
     ids = {each["name"]: str(each["topic_id"]) for each in described if each["error_code"] == 0}
     begins, ends = _begins(settings, ids), _ends(settings, ids)
     kept, exact = _by_topic(begins), _by_topic(_after_last_records(settings, begins, ends))

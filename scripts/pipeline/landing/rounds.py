@@ -315,8 +315,8 @@ def interruption(feed: Feed, error: Exception) -> Failure:
     try:
         # Records may have expired meanwhile, or somebody deleted the topic.
         ledger = delta.open_table(feed, "messages")
-        topic = topics.existing(feed.settings, [feed.topic]).get(feed.topic)
-        check_topic(feed, topic, position.position_of(ledger), ledger)
+        found = topics.existing(feed.settings, [feed.topic], topics.AFTER_TROUBLE_S)
+        check_topic(feed, found.get(feed.topic), position.position_of(ledger), ledger)
     except Failure as cause:
         return cause
     except Exception:  # the servers do not answer: that is the cause of `error`, too

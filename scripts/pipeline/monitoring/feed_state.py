@@ -5,6 +5,7 @@ A file of the ledger never changes, so a process counts each file once.
 
 import collections
 import contextlib
+import functools
 import pathlib
 import time
 from typing import NamedTuple
@@ -66,16 +67,21 @@ def trouble(feed: Feed) -> str:
 
 
 def read(
-    feed: Feed, counted: dict[str, Verdicts], log_ends: dict[int, int] | None = None
+    feed: Feed,
+    counted: dict[str, Verdicts],
+    log_ends: dict[int, int] | None = None,
+    limit_s: float = topics.RETRY_LIMIT_S,
 ) -> FeedState:
     """The feed's state now.
 
     counted: {file: verdicts in it} of an earlier call; is updated. log_ends: of ends_of_topics(),
     if the caller has them. Where all is landed they are the topic's ends, and no record is read.
+    limit_s: for retries of Kafka.
     """
     ends = log_ends
     if ends is None:
-        found = topics.retry(lambda: topics.ends_of_topics(feed.settings, [feed.topic]))
+        ask = functools.partial(topics.ends_of_topics, feed.settings, [feed.topic])
+        found = topics.retry(ask, limit_s)
         ends = found.get(feed.topic, {})
     ledger, oldest = delta.open_table(feed, "messages"), None
     landed = position.position_of(ledger) or {}

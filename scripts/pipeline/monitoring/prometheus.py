@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from pipeline import files
 from pipeline.errors import Failure
+from pipeline.kafka import topics
 from pipeline.monitoring import feed_state
 from pipeline.settings import Feed
 
@@ -53,9 +54,9 @@ def write(
         files.replace(feed_state.trouble_path(feed), f"{trouble.what}\n{trouble.then}\n")
     else:
         feed_state.trouble_path(feed).unlink(missing_ok=True)
-    state = None
+    state, limit_s = None, topics.AFTER_TROUBLE_S if trouble else topics.RETRY_LIMIT_S
     try:
-        state = feed_state.read(feed, _counted(feed), log_ends)
+        state = feed_state.read(feed, _counted(feed), log_ends, limit_s)
     except Exception:
         if trouble is None:
             raise
