@@ -5,6 +5,8 @@ Each test is named after a defect that the real data have, or that a publisher m
 
 import hashlib
 import json
+import subprocess
+import sys
 
 from judging import judge, ledger
 from messages import GOOD, good, spoil
@@ -14,6 +16,18 @@ from pipeline.landing import batch, worker
 def test_a_task_without_records_has_nothing_to_correct():
     nothing = worker.Part([], worker.JUDGED.empty_table())
     assert batch.correct(None, "", nothing, batch.Verdicts([], [])) == []
+
+
+def test_a_worker_does_not_import_pandas():
+    given_a_list = """
+import sys
+import pyarrow
+from pipeline.landing import worker
+worker.without_pandas()
+pyarrow.array(["a list"])
+sys.exit("pandas" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", given_a_list], check=True)
 
 
 def test_an_event_delivered_again_is_a_duplicate_of_the_first():
