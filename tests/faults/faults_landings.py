@@ -147,9 +147,11 @@ class Landing:
         """Its processes stand still inside; where it has ended, there are none."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGSTOP)
-        yield
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGCONT)
 
     def ended_by_itself(self):
         """Waits for a landing that was not killed: it must succeed, unless a server died meanwhile.
