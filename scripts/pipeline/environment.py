@@ -280,7 +280,7 @@ def of_installation(knobs: Settings, environ: Environment) -> Environment:
         # Freed memory can be used again by every thread and library.
         "MALLOC_ARENA_MAX": "2",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
-        # Nothing here uses these threads of numpy, and each process would burn 0.1 s to start them.
+        # Nothing here uses numpy's threads, and each process would burn 0.1 s to start them.
         "OPENBLAS_NUM_THREADS": "1",
         "CONF_DIR": str(knobs.conf_dir),
         "HADOOP_CONF_DIR": str(knobs.conf_dir / "hadoop"),
