@@ -89,15 +89,15 @@ class Bench:
         served.measure(ours, self.results, topic, other, self.runs)
 
     def measure_sizes(self) -> None:
-        """Each contender lands each size; the baseline, and landing on one core, the base size."""
-        base = self.results.base
+        """Each contender lands each size; the baseline only the base, one core only half of all."""
+        base, half = self.results.base, self.results.half
         for size in self.results.sizes:
             topic = f"synthetic_{size}"
             print(f"\nlanding {size:,} messages", flush=True)
             self.ours.publish(topic, FILE, self.runs * NEW, size)
             contenders = [*RIVALS]
             contenders += [OURS + BASELINE] if self.old and size == base else []
-            contenders += [ONE_CORE] if shutil.which("taskset") and size == base else []
+            contenders += [ONE_CORE] if shutil.which("taskset") and size == half else []
             contenders += [OURS]  # last, because the next measurements need its tables
             runs = self.runs if size <= base else 1
             for _, what in itertools.product(range(runs), contenders):

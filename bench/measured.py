@@ -46,8 +46,8 @@ class Results:
         # Fewer messages are a trial of the bench: each part once, as short as possible.
         is_trial = self.base < 100_000
         smallest = self.base if is_trial else self.base // 10
-        half = max(self.base, settings.messages // 2)
-        self.sizes = sorted({smallest, self.base, half, settings.messages})
+        self.half = max(self.base, settings.messages // 2)
+        self.sizes = sorted({smallest, self.base, self.half, settings.messages})
         # The messages of the smallest size, landed in so many parts.
         self.small_landings = 2 if is_trial else 100
         self.small = max(1, self.sizes[0] // self.small_landings)
@@ -147,12 +147,13 @@ def ratios(results: Results) -> Iterator[tuple[object, ...]]:
     def medians(measured: tuple[str, int]) -> list[float]:
         return [statistics.median(values) for values in results.costs(*measured)]
 
-    base, largest, small = results.base, results.sizes[-1], results.sizes[0]
+    base, half = results.base, results.half
+    largest, small = results.sizes[-1], results.sizes[0]
     pairs = [((OURS, size), (BEST, size)) for size in results.sizes]
     pairs += [
         ((REAL_LAND, results.real), (REAL_COUNT, results.real)),
         ((OURS, largest), (OURS, base)),
-        ((ONE_CORE, base), (OURS, base)),
+        ((ONE_CORE, half), (OURS, half)),
         ((new_on(largest), NEW), (new_on(0), NEW)),
         ((f"make query {results.after_small}", small), (f"make query {AFTER_ONE}", small)),
     ]

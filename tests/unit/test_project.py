@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,15 @@ def test_help_lists_every_target_and_knob():
             shown = re.escape(default or "none")
             listed = rf"^  {knob} +\S.*\n +default: {shown}\n"
             assert re.search(listed, f"{output}\n", re.MULTILINE), knob
+
+
+def test_help_ends_in_silence_when_its_reader_does():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer) as closed:
+        command = [sys.executable, "scripts/help.py"]
+        ended = subprocess.run(command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_the_targets_knobs_and_links_of_the_pages_are_there():
