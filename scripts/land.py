@@ -19,7 +19,7 @@ from pipeline.kafka import topics
 from pipeline.landing import rounds
 from pipeline.landing.batch import STATUSES, Batch
 from pipeline.landing.rounds import Backlog
-from pipeline.monitoring import prometheus
+from pipeline.monitoring import feed_state, prometheus
 from pipeline.settings import Feed, Settings
 from pipeline.tables import hdfs
 from pipeline.tables.position import Position
@@ -72,9 +72,10 @@ def land_several(settings: Settings, report: rounds.Report) -> bool:
     def write(feed: Feed) -> None:
         write_metrics(feed, landing.troubles.get(feed.topic), ends.get(feed.topic, {}))
 
-    hdfs.at_once(
-        write, [feed for feed in feeds if feed.topic in {*landing.landed, *landing.troubles}]
-    )
+    changed = {*landing.landed, *landing.troubles}
+    # A feed with nothing new had trouble before, and has none now.
+    to_write = [feed for feed in feeds if feed.topic in changed or feed_state.trouble(feed)]
+    hdfs.at_once(write, to_write)
     if landing.troubles:
         raise Failure(
             f"{len(landing.troubles):,} of {len(feeds):,} feeds were not landed: "

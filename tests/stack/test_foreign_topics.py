@@ -14,6 +14,9 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from messages import FIVE, LINES, VALUES, good
 from oracle import by
+from pipeline.errors import Failure
+from pipeline.monitoring.verify import Reconciliation
+from pipeline.tables import commits
 from stacks import wait_until
 
 pytestmark = pytest.mark.thorough
@@ -69,7 +72,8 @@ def test_large_records_are_landed_backed_up_and_restored_into_a_new_topic(stack,
     admin.close()
 
 
-def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
+def compacted(stack, name):
+    """Creates a topic that Kafka compacts within seconds. Returns kcat on it, as a function."""
     configs = {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.01",
@@ -79,17 +83,56 @@ def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
     }
     topic = {"num_partitions": 1, "replication_factor": 1, "configs": configs}
     admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    admin.create_topics({"compacted": topic}, wait_for_metadata=True)
+    admin.create_topics({name: topic}, wait_for_metadata=True)
     admin.close()
 
     def kcat(*arguments, keyed=b""):
         return subprocess.run(
-            ["kcat", *arguments, "-b", stack.kafka, "-t", "compacted", "-q"],
+            ["kcat", *arguments, "-b", stack.kafka, "-t", name, "-q"],
             input=keyed,
             check=True,
             capture_output=True,
         ).stdout
 
+    return kcat
+
+
+def wait_until_compacted(kcat, records):
+    """Waits until the topic has only so many records."""
+    wait_until(
+        lambda: kcat("-C", "-e", "-f", ".").count(b".") <= records,
+        lambda: "Kafka has not compacted the topic",
+        120,
+    )
+
+
+def test_a_batch_that_was_interrupted_before_kafka_compacted_its_records(stack, monkeypatch):
+    kcat = compacted(stack, "compacted_later")
+    kcat("-P", "-K", "\t", keyed=b"key\t" + FIVE[0])
+    kcat("-P", "-K", "\t", keyed=b"other\t" + FIVE[1])
+    append = commits.append
+
+    def append_options(feed, tables, *batch):
+        append(feed, {"options": tables["options"]}, *batch)
+        raise Failure("stopped", "by the test", "again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commits, "append", append_options)
+        assert "stopped" in stack.run("land", ok=False, TOPIC="compacted_later")
+    time.sleep(1)  # more than segment.ms
+    kcat("-P", "-K", "\t", keyed=b"key\t" + FIVE[2])
+    time.sleep(1)
+    kcat("-P", "-K", "\t", keyed=b"third\t" + FIVE[3])  # closes the segment
+    wait_until_compacted(kcat, 3)
+    stack.run("land", TOPIC="compacted_later")
+    for table in "attempts", "questions", "options":
+        landed = {row["keen_id"] for row in stack.table("compacted_later", table)}
+        assert landed == {VALUES[number]["keen_id"] for number in (1, 2, 3)}, table
+    assert "DIFFERS" not in stack.run("verify", TOPIC="compacted_later", DATA="none")
+
+
+def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
+    kcat = compacted(stack, "compacted")
     five = b"\n".join(b"%d\t%s" % (number, each) for number, each in enumerate(FIVE)) + b"\n"
     kcat("-P", "-K", "\t", keyed=five)
     stack.run("land", TOPIC="compacted")
@@ -99,10 +142,7 @@ def test_what_a_compacted_topic_has_dropped_is_a_note(stack):
     # Another record closes the segment. Kafka then drops each record that has a newer one with
     # its key: five that are landed, five that are not.
     kcat("-P", "-K", "\t", keyed=b"other\t" + FIVE[0])
-    limit = time.monotonic() + 120
-    while kcat("-C", "-e", "-f", ".").count(b".") > 6:
-        assert time.monotonic() < limit
-        time.sleep(1)
+    wait_until_compacted(kcat, 6)
     # Six are not landed yet.
     assert "DIFFERS" in stack.run("verify", ok=False, TOPIC="compacted", DATA="none")
     stack.run("land", TOPIC="compacted")
@@ -175,4 +215,8 @@ def test_transactions_are_landed_when_they_are_committed(stack):
     stack.run("land", TOPIC="transactions")
     ledger = by(stack.table("transactions", "messages"), "kafka_offset")
     assert [row["keen_id"] for row in ledger] == ["first", "second", "open", "behind it"]
+    checked = Reconciliation(stack.settings.feed("transactions"))
+    stack.kcat("transactions", good(keen_id="published while verify reads"))
+    assert all(check.left_number == check.right_number for check in checked.checks_of_topic())
+    stack.run("land", TOPIC="transactions")
     assert "DIFFERS" not in stack.run("verify", TOPIC="transactions", DATA="none")

@@ -1,20 +1,27 @@
 """make land and make follow with TOPICS: several feeds in one process."""
 
+import contextlib
 import json
 import pathlib
 import re
+import threading
 
 import deltalake
 import hdfs_native
+import psutil
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 
 from following import Following
 from messages import good
 from oracle import check_tables
 from pipeline import files
+from pipeline.errors import Failure
+from pipeline.kafka import topics
 from pipeline.landing import rounds
+from pipeline.monitoring import feed_state, prometheus
 from pipeline.publishing import synthetic
+from pipeline.tables import hdfs
 from stacks import MESSAGES, TABLES, output_of, wait_until
 
 
@@ -113,6 +120,48 @@ def test_batches_of_one_feed_follow_one_another(stack, synthetic, monkeypatch):
     said = stack.run("land", TOPIC="synthetic_batches")
     assert len(re.findall(r"^ +\d+  0: \d+-\d+ ", said, re.MULTILINE)) == -(-MESSAGES // 100)
     check_tables({table: stack.table("synthetic_batches", table) for table in TABLES}, lines)
+
+
+@pytest.mark.thorough
+def test_records_that_expired_are_skipped_though_nothing_follows_them(stack):
+    stack.run("topic", TOPIC="several_expired")
+    stack.kcat("several_expired", good())
+    stack.run("land", TOPICS="several_expired")
+    stack.kcat("several_expired", good(keen_id="second"))
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=stack.kafka)) as admin:
+        admin.delete_records({TopicPartition("several_expired", 0): 2})
+    assert "offsets 1 to 1, 1 records" in stack.run("land", ok=False, TOPICS="several_expired")
+    stack.run("land", TOPICS="several_expired", SKIP_EXPIRED=1)
+    assert "nothing new" in stack.run("land", TOPICS="several_expired")
+    said = stack.run("verify", TOPIC="several_expired", DATA="none")
+    assert "offsets 1 to 1 were gone from the topic before they were landed" in said
+
+
+@pytest.mark.thorough
+def test_trouble_that_another_process_has_ended_is_not_shown_any_longer(stack):
+    stack.run("topic", TOPIC="several_late")
+    stack.kcat("several_late", good())
+    stack.run("land", TOPIC="several_late")
+    feed = stack.settings.feed("several_late")
+    prometheus.write(feed, Failure("it was being written", "by another process", "try again"))
+    assert feed_state.trouble(feed)
+    assert "nothing new" in stack.run("land", TOPICS="several_late")
+    assert not feed_state.trouble(feed)
+
+
+def test_threads_that_have_asked_kafka_leave_nothing_open(stack):
+    def ask(_):
+        return topics.names(stack.settings)
+
+    hdfs.at_once(ask, [1])  # the consumer of this thread stays
+    before = psutil.Process().num_fds(), threading.active_count()
+    for _ in range(3):
+        hdfs.at_once(ask, range(4))
+
+    def now():
+        return psutil.Process().num_fds(), threading.active_count()
+
+    wait_until(lambda: now() <= before, lambda: f"{before} file descriptors, threads: {now()}", 30)
 
 
 def test_a_topic_that_does_not_exist_stops_landing_before_it_begins(stack):

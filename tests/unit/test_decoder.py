@@ -150,6 +150,14 @@ def test_hostile_values_in_a_batch_are_judged_as_alone(kind, monkeypatch):
         )
 
 
+@pytest.mark.parametrize("text", [r"\u0022:", r"\"\u003a", r"\"\u003A"])
+def test_a_key_that_stands_twice_is_seen_whatever_a_text_spells_as_an_escape(text):
+    value = good().replace(b'"keen_id":', b'"keen_id": "first", "keen_id":')
+    value = value.replace(b"Learning Git", text.encode())
+    assert validator.examine(value)[0] == 'not_json: the key "keen_id" stands twice in one object'
+    assert decoder.examine(value).reason == validator.examine(value)[0]
+
+
 def test_an_attempt_with_a_seventh_decimal_and_the_text_false():
     row = judge([good()])[0]["attempts"][0]
     # …7352669: the seventh decimal is truncated

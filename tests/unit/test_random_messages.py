@@ -71,7 +71,7 @@ TEXTS = [
         *("2018-01-23T14:23:19.082Z", "2016-02-29T00:00:00Z", "2018-02-29T00:00:00Z"),
         *("2018-01-23T14:23:19+01:00", "\udc00\ud800", "\ufeff", "x" * 5000),
     )
-] + [r'"\u0022:"'] * 4
+] + [r'"\u0022:"', r'"\"\u003a"', r'"\"\u003A"'] * 4
 RESULTS = ['"correct"', '"incorrect"', '"missed_some"', '"unanswered"', '"perfect"', "null"]
 BOOLEANS = [*["true", "false"] * 3, "null"]
 OTHERS = [*BOOLEANS, *"[] {} [null] [{}] True nul '' undefined".split()]
@@ -92,6 +92,7 @@ KEYS = [f'"{key}"' for key in OF_KEY]
 BLANKS = [*" \t\n\r", " \r\n\t", "  ", *"\f\v\xa0\x00\x1f\x85\u2028\ufeff", "/**/", "\\n"]
 PIECES = [  # of a text
     *r"\u0022: \u0022: \u0022: \u0022 \": \" \\ \/ \b \n \u0000 \u001b \u001B \u007F \x41".split(),
+    *r"\"\u003a \"\u003A".split(),
     *r"\ud83d\ude00 \uD83D\uDE00 \ud800 \udc00 \ude00\ud83d \u12 \U0001f600 \ é : ".split(),
     *('"', '":', *"\n\t\x00\x1f\x7f\x85\u2028\ufeff\uffff\U0001f600\ud800\udfff"),
 ]

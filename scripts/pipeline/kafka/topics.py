@@ -8,15 +8,23 @@ import collections
 import contextlib
 import functools
 import itertools
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, LeaderNotAvailableError, TopicAuthorizationFailedError
+from kafka.errors import (
+    KafkaError,
+    LeaderNotAvailableError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from pipeline import script
 from pipeline.errors import Outage
@@ -54,11 +62,14 @@ def admin(settings: Settings, timeout_s: float = RETRY_LIMIT_S) -> KafkaAdminCli
 
 
 def _consumer(settings: Settings) -> KafkaConsumer:
-    """This thread's consumer, for all topics: KafkaConsumer is not thread-safe."""
+    """This thread's consumer, for all topics: KafkaConsumer is not thread-safe.
+
+    Closed when the thread has ended: it has a connection and a thread of its own.
+    """
     where = settings.kafka, settings.client_properties
     if getattr(_own, "where", None) != where:
         # The broker checked each record's CRC already; in Python that would take most of the time.
-        _own.consumer = KafkaConsumer(
+        _own.consumer = consumer = KafkaConsumer(
             bootstrap_servers=settings.kafka,
             enable_auto_commit=False,
             # With them, kafka-python 3.0.12 loses partitions that were paused and are read again.
@@ -71,8 +82,16 @@ def _consumer(settings: Settings) -> KafkaConsumer:
             max_partition_fetch_bytes=8 * 2**20,
             **security.for_python(settings),
         )
+        thread = threading.current_thread()
+        weakref.finalize(thread, _close, consumer, os.getpid()).atexit = False
         _own.where = where
     return _own.consumer
+
+
+def _close(consumer: KafkaConsumer, pid: int) -> None:
+    """Closes this process's consumer. In a forked one all threads but one end, and own nothing."""
+    if os.getpid() == pid:
+        consumer.close()
 
 
 def retry(ask: Callable[[], Answer], limit_s: float = RETRY_LIMIT_S) -> Answer:
@@ -93,10 +112,17 @@ def names(settings: Settings) -> list[str]:
 
 
 def topic_id(feed: Feed) -> str | None:
-    """The id that Kafka gave the topic when it was created; None if the topic does not exist."""
+    """The id that Kafka gave the topic when it was created; None if the topic does not exist.
+
+    KafkaError where Kafka does not tell, as to an account without the right.
+    """
     with contextlib.closing(admin(feed.settings)) as client:
-        found = retry(lambda: client.describe_topics([feed.topic]))
-    return next((str(each["topic_id"]) for each in found if each["error_code"] == 0), None)
+        (found,) = retry(lambda: client.describe_topics([feed.topic]))
+    if found["error_code"] == UnknownTopicOrPartitionError.errno:
+        return None
+    if found["error_code"]:
+        raise for_code(found["error_code"])(feed.topic)
+    return str(found["topic_id"])
 
 
 def existing(
@@ -119,8 +145,10 @@ def ends_of_topics(settings: Settings, wanted: Collection[str]) -> dict[str, Off
     consumer, partitions = _consumer(settings), _partitions(settings, wanted)
     try:
         return _by_topic(consumer.end_offsets(partitions, timeout_ms=ANSWER_LIMIT_MS))
-    except KeyError:  # a topic was deleted, or has no leader now
+    except KeyError as error:  # a topic was deleted, or a partition has no leader now
         there = consumer.topics()
+        if there.issuperset(wanted):
+            raise LeaderNotAvailableError(str(error)) from None
         return ends_of_topics(settings, [name for name in wanted if name in there])
 
 
@@ -141,6 +169,11 @@ def topic_settings(feed: Feed) -> dict[str, str]:
         for of_topic in found.values()
         for name, setting in of_topic.get(feed.topic, {}).items()
     }
+
+
+def is_compacted(feed: Feed) -> bool:
+    """Whether Kafka may drop records of the topic that newer ones with their key follow."""
+    return "compact" in topic_settings(feed).get("cleanup.policy", "")
 
 
 def _partitions(settings: Settings, names: Iterable[str]) -> list[TopicPartition]:

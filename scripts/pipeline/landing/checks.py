@@ -6,6 +6,7 @@ Otherwise landing would silently skip records, or mix those of two topics.
 import deltalake
 
 from pipeline.errors import Failure
+from pipeline.kafka import topics
 from pipeline.kafka.topics import Topic
 from pipeline.settings import Feed
 from pipeline.tables.delta import TOPIC_ID
@@ -31,8 +32,10 @@ def check_topic(
 
     topic: as it is now; None when it does not exist. landed: the committed position of the ledger;
     both are None before the first landing. Failure when the topic is missing, recreated or
-    truncated, or records expired without SKIP_EXPIRED.
+    truncated, or records expired without SKIP_EXPIRED. KafkaError when Kafka does not tell.
     """
+    if topic is None:
+        topics.topic_id(feed)  # raises what Kafka says where the account may not see the topic
     if topic is None and landed:
         raise Failure(
             f"topic {feed.topic} is landed, and no longer on {feed.settings.kafka}",

@@ -23,6 +23,7 @@ from pipeline.spark import session
 from pipeline.stack import probes
 from pipeline.tables import hdfs
 from pipeline.tables.position import Position, landed_offsets
+from pipeline.text import printable
 
 POLL_S = 0.5
 PAUSE_S = 0.1  # after a landing: a process that waits for the feed's lock gets it
@@ -62,7 +63,7 @@ class Follower:
         self.total: collections.Counter[str] = collections.Counter()
         self.existing: list[str] = []  # all topics
         self.listed = self.metrics_written = 0.0  # when, by time.monotonic()
-        self.told: set[str] = set()  # topics that are waited for
+        self.told: set[str] = set()  # once: topics that are waited for, metrics that failed
         self.ends: dict[str, Position] = {}  # of each topic, at its last landing
         self.landed: dict[str, Position] = {}
         self.troubles: dict[str, Trouble] = {}
@@ -124,8 +125,19 @@ class Follower:
         return PAUSE_S if changed else POLL_S
 
     def write(self, feed: Feed, ends: dict[str, Position]) -> None:
+        """Writes the metrics. That they cannot be written is said once, and stops nothing."""
         trouble = self.troubles.get(feed.topic)
-        self.write_metrics(feed, trouble and trouble.failure, ends.get(feed.topic, {}))
+        try:
+            self.write_metrics(feed, trouble and trouble.failure, ends.get(feed.topic, {}))
+        except Exception as error:
+            if errors.is_outage(error):
+                raise
+            cause = printable(errors.cause(error))
+            text = f"the metrics of feed {feed.topic} could not be written: {cause}"
+            if text not in self.told:
+                script.log_trace()
+                say(text)
+                self.told.add(text)
 
     def land(self, feeds: list[Feed]) -> None:
         """Lands what is new, and prints a line for each batch."""

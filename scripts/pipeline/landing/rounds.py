@@ -90,7 +90,8 @@ class Backlog:
         expired = expired_records(self.topic, self.landed)
         is_gone = any(end > self.topic.ends.get(at, 0) for at, end in self.interrupted.items())
         if hdfs.exists(feed.hdfs, feed.folder(OLD_CHECKPOINT)) or (
-            self.interrupted and (expired or is_gone)
+            # A batch can be repeated only where the topic still has the same records.
+            self.interrupted and (expired or is_gone or topics.is_compacted(feed))
         ):
             client = hdfs.client(feed.hdfs)
             client.mkdirs(feed.folder(OLD_CHECKPOINT))  # so that it is repeated if interrupted
@@ -216,7 +217,9 @@ class Round:
         if self.is_of_many and (ledger := delta.open_table(feed, "messages")):
             landed = position.position_of(ledger)  # all that a quiet feed costs
             topic = check_topic(feed, topic, landed, ledger)
-            if not Backlog(feed, topic, {}, landed).records():
+            if not Backlog(feed, topic, {}, landed).records() and not expired_records(
+                topic, landed or {}
+            ):
                 return None
         locks.enter_context(feed_lock(feed, waits=not self.is_of_many))
         if hdfs.exists(feed.hdfs, feed.folder(rebuild.MARK)):

@@ -63,8 +63,8 @@ def plain(value: bytes) -> tuple[Any, bytes] | None:
     counted. Each is followed by `":`, as is each key of the encoded content, which has none twice.
     If the numbers are equal, the text has none twice either. They also differ when an optional
     field is null: then the content is encoded with its nulls. A string may contain `":` too, and
-    has it in both, unless the text has the quote as \\u0022. White space between a key and its
-    colon would hide the key.
+    has it in both, unless the text has the quote as \\u0022 or the colon as \\u003a. White space
+    between a key and its colon would hide the key.
     """
     try:
         message = _decode(value)
@@ -77,7 +77,7 @@ def plain(value: bytes) -> tuple[Any, bytes] | None:
     except (MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     blank = b" :" in value or b"\n:" in value or b"\t:" in value or b"\r:" in value
-    if blank or b"\\u0022" in value:
+    if blank or b"\\u0022" in value or b"\\u003a" in value or b"\\u003A" in value:
         return None
     counts, questions = message.sequences.counts, message.sequences.questions
     if counts and validator.disagreement(counts, [each.user_result for each in questions]):

@@ -111,7 +111,7 @@ class Reconciliation:
             if records != offsets:
                 # Transaction markers occupy offsets, too. Only reading the topic tells how many.
                 records = len(self.in_topic[partition])
-                if "compact" in topics.topic_settings(self.feed).get("cleanup.policy", ""):
+                if topics.is_compacted(self.feed):
                     in_ledger = self.database.execute(landed).fetchnumpy()
                     dropped = numpy.setdiff1d(in_ledger["kafka_offset"], self.in_topic[partition])
                     records += len(dropped)
@@ -129,10 +129,14 @@ class Reconciliation:
 
     @functools.cached_property
     def in_topic(self) -> Mapping[int, "array.array[int]"]:
-        """{partition: offsets of its records}; reads the whole topic. Memory: 8 bytes a record."""
+        """{partition: offsets of its records before `ends`}; reads the whole topic.
+
+        Memory: 8 bytes a record.
+        """
         found: Mapping[int, array.array[int]] = collections.defaultdict(lambda: array.array("q"))
-        for record in topics.records(self.feed):
-            found[record.partition].append(record.offset)
+        for record in topics.records(self.feed):  # up to its end as it is by now
+            if record.offset < self.ends.get(record.partition, 0):
+                found[record.partition].append(record.offset)
         return found
 
     def checks_of_ledger(self) -> Iterator[Check]:

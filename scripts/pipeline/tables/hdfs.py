@@ -89,6 +89,11 @@ def exists(address: str, path: str) -> bool:
 
 
 def at_once(function: Callable[[Value], Result], values: Collection[Value]) -> list[Result]:
-    """Calls the function with each value, side by side; -> the results, in order."""
+    """Calls the function with each value, side by side; -> the results, in order.
+
+    With one value in this thread, which has its connections already.
+    """
+    if len(values) == 1:
+        return [function(value) for value in values]
     with concurrent.futures.ThreadPoolExecutor(min(len(values), AT_ONCE) or 1) as pool:
         return list(pool.map(function, values))
