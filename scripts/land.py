@@ -63,8 +63,8 @@ def land_several(settings: Settings, report: rounds.Report) -> bool:
         )
     landing = rounds.Round(settings, feeds, report)
     was_new = landing.land(print_start)
-    if not was_new:
-        print(f"nothing new: {len(feeds) - len(landing.troubles):,} feeds are landed already")
+    if not was_new and (quiet := len(feeds) - len(landing.troubles)):
+        print(f"nothing new: {quiet:,} feeds are landed already")
     for failure in landing.troubles.values():
         script.report(failure)
     ends = topics.ends_of_topics(settings, [feed.topic for feed in feeds])

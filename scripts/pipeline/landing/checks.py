@@ -59,7 +59,8 @@ def check_topic(
         )
         raise Failure(
             f"records of topic {feed.topic} are gone before they were landed",
-            f"{spans}: deleted by retention, or by hand; nothing was landed now",
+            f"{spans}: deleted by retention, or by hand (an offset may also have been the end of a "
+            "transaction); nothing was landed now",
             "if their publisher can send them again, have that done; then, to go on without them: "
             f"{feed.make('land', SKIP_EXPIRED=1)} "
             f"(the loss is noted, and {feed.make('verify')} names it)",

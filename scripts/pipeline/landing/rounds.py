@@ -9,6 +9,7 @@ Why exactly once, even after a crash:
 - Files that no commit names belong to no table. The files of an unfinished batch do no harm.
 - Each commit carries the batch's end offsets. Where a table is ahead of the ledger, a batch was
   interrupted: the next landing repeats it with the same offsets, and skips the tables that have it.
+  Where the topic may not have the same records any more, it deletes that batch's rows instead.
 """
 
 import concurrent.futures
