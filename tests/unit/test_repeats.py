@@ -5,12 +5,14 @@ Each test is named after a defect that the real data have, or that a publisher m
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
 from judging import judge, ledger
 from messages import GOOD, good, spoil
 from pipeline.landing import batch, worker
+from pipeline.settings import ROOT
 
 
 def test_a_task_without_records_has_nothing_to_correct():
@@ -27,7 +29,8 @@ worker.without_pandas()
 pyarrow.array(["a list"])
 sys.exit("pandas" in sys.modules)
 """
-    subprocess.run([sys.executable, "-c", given_a_list], check=True)
+    where = {"PYTHONPATH": str(ROOT / "scripts")}
+    subprocess.run([sys.executable, "-c", given_a_list], env=os.environ | where, check=True)
 
 
 def test_an_event_delivered_again_is_a_duplicate_of_the_first():
