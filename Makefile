@@ -43,8 +43,8 @@ FORMAT ?= parquet
 TABLE ?=
 # How often `make test-faults` and `make test-all` kill; SEED says where and when.
 KILLS ?= 30
-# Unique messages that `make bench` lands. Above 100000 it measures 100000 and then this size, where each rival runs once. Below,
-# it is a trial of the bench.
+# Unique messages that `make bench` lands. Above 100000 it measures 100000, then half of this number (also on one core) and all of
+# it, once each. Below, it is a trial of the bench.
 MESSAGES ?= 100000
 # How often `make bench` measures each thing; the tables show the median and the range.
 RUNS ?= 3

@@ -89,7 +89,7 @@ class Bench:
         served.measure(ours, self.results, topic, other, self.runs)
 
     def measure_sizes(self) -> None:
-        """Each contender lands each size; the baseline only the base, one core only half of all."""
+        """Each contender lands each size; the baseline the base size, one core the half size."""
         base, half = self.results.base, self.results.half
         for size in self.results.sizes:
             topic = f"synthetic_{size}"

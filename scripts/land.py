@@ -73,7 +73,7 @@ def land_several(settings: Settings, report: rounds.Report) -> bool:
         write_metrics(feed, landing.troubles.get(feed.topic), ends.get(feed.topic, {}))
 
     changed = {*landing.landed, *landing.troubles}
-    # A feed with nothing new had trouble before, and has none now.
+    # Where nothing was new, the trouble of an earlier landing is over.
     to_write = [feed for feed in feeds if feed.topic in changed or feed_state.trouble(feed)]
     hdfs.at_once(write, to_write)
     if landing.troubles:

@@ -64,7 +64,7 @@ def admin(settings: Settings, timeout_s: float = RETRY_LIMIT_S) -> KafkaAdminCli
 def _consumer(settings: Settings) -> KafkaConsumer:
     """This thread's consumer, for all topics: KafkaConsumer is not thread-safe.
 
-    Closed when the thread has ended: it has a connection and a thread of its own.
+    It is closed when the thread has ended, because it has connections and a thread of its own.
     """
     where = settings.kafka, settings.client_properties
     if getattr(_own, "where", None) != where:
@@ -89,7 +89,7 @@ def _consumer(settings: Settings) -> KafkaConsumer:
 
 
 def _close(consumer: KafkaConsumer, pid: int) -> None:
-    """Closes this process's consumer. In a forked one all threads but one end, and own nothing."""
+    """Closes the consumer; not in a forked process, which shares its connections."""
     if os.getpid() == pid:
         consumer.close()
 
@@ -114,7 +114,7 @@ def names(settings: Settings) -> list[str]:
 def topic_id(feed: Feed) -> str | None:
     """The id that Kafka gave the topic when it was created; None if the topic does not exist.
 
-    KafkaError where Kafka does not tell, as to an account without the right.
+    KafkaError for any other answer, such as that the account has no right to it.
     """
     with contextlib.closing(admin(feed.settings)) as client:
         (found,) = retry(lambda: client.describe_topics([feed.topic]))
@@ -172,7 +172,7 @@ def topic_settings(feed: Feed) -> dict[str, str]:
 
 
 def is_compacted(feed: Feed) -> bool:
-    """Whether Kafka may drop records of the topic that newer ones with their key follow."""
+    """Whether Kafka drops records of the topic when newer ones with the same key come."""
     return "compact" in topic_settings(feed).get("cleanup.policy", "")
 
 

@@ -32,10 +32,11 @@ def check_topic(
 
     topic: as it is now; None when it does not exist. landed: the committed position of the ledger;
     both are None before the first landing. Failure when the topic is missing, recreated or
-    truncated, or records expired without SKIP_EXPIRED. KafkaError when Kafka does not tell.
+    truncated, or records expired without SKIP_EXPIRED. KafkaError when the account
+    may not see the topic.
     """
     if topic is None:
-        topics.topic_id(feed)  # raises what Kafka says where the account may not see the topic
+        topics.topic_id(feed)  # raises Kafka's refusal, if the account may not see the topic
     if topic is None and landed:
         raise Failure(
             f"topic {feed.topic} is landed, and no longer on {feed.settings.kafka}",
@@ -59,8 +60,8 @@ def check_topic(
         )
         raise Failure(
             f"records of topic {feed.topic} are gone before they were landed",
-            f"{spans}: deleted by retention, or by hand (an offset may also have been the end of a "
-            "transaction); nothing was landed now",
+            f"{spans}: deleted by retention, or by hand (transaction markers occupy offsets, too); "
+            "nothing was landed now",
             "if their publisher can send them again, have that done; then, to go on without them: "
             f"{feed.make('land', SKIP_EXPIRED=1)} "
             f"(the loss is noted, and {feed.make('verify')} names it)",

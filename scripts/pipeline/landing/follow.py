@@ -63,7 +63,7 @@ class Follower:
         self.total: collections.Counter[str] = collections.Counter()
         self.existing: list[str] = []  # all topics
         self.listed = self.metrics_written = 0.0  # when, by time.monotonic()
-        self.told: set[str] = set()  # once: topics that are waited for, metrics that failed
+        self.told: set[str] = set()  # topics that are waited for, and failures of the metrics
         self.ends: dict[str, Position] = {}  # of each topic, at its last landing
         self.landed: dict[str, Position] = {}
         self.troubles: dict[str, Trouble] = {}
@@ -125,7 +125,7 @@ class Follower:
         return PAUSE_S if changed else POLL_S
 
     def write(self, feed: Feed, ends: dict[str, Position]) -> None:
-        """Writes the metrics. That they cannot be written is said once, and stops nothing."""
+        """Writes the metrics. A failure is printed once, and landing goes on."""
         trouble = self.troubles.get(feed.topic)
         try:
             self.write_metrics(feed, trouble and trouble.failure, ends.get(feed.topic, {}))

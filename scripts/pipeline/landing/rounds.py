@@ -9,7 +9,7 @@ Why exactly once, even after a crash:
 - Files that no commit names belong to no table. The files of an unfinished batch do no harm.
 - Each commit carries the batch's end offsets. Where a table is ahead of the ledger, a batch was
   interrupted: the next landing repeats it with the same offsets, and skips the tables that have it.
-  Where the topic may not have the same records any more, it deletes that batch's rows instead.
+  Where the topic may have lost some of the records, it deletes that batch's rows instead.
 """
 
 import concurrent.futures
@@ -77,6 +77,10 @@ class Backlog:
             end - max(self.landed.get(at, 0), self.topic.begins[at])
             for at, end in self.topic.ends.items()
         )
+
+    def is_due(self) -> bool:
+        """Whether there is anything to land, or a loss to note."""
+        return self.records() > 0 or bool(expired_records(self.topic, self.landed))
 
     def make_ready(self) -> None:
         """Creates missing tables, notes expired records, looks after an interrupted batch."""
@@ -218,9 +222,7 @@ class Round:
         if self.is_of_many and (ledger := delta.open_table(feed, "messages")):
             landed = position.position_of(ledger)  # all that a quiet feed costs
             topic = check_topic(feed, topic, landed, ledger)
-            if not Backlog(feed, topic, {}, landed).records() and not expired_records(
-                topic, landed or {}
-            ):
+            if not Backlog(feed, topic, {}, landed).is_due():
                 return None
         locks.enter_context(feed_lock(feed, waits=not self.is_of_many))
         if hdfs.exists(feed.hdfs, feed.folder(rebuild.MARK)):
@@ -232,7 +234,7 @@ class Round:
         landed = position.position_of(ledger)
         backlog = Backlog(feed, check_topic(feed, topic, landed, ledger), tables, landed)
         delta.bring_up_to_date(feed, tables)
-        if landed is None or backlog.records() or expired_records(backlog.topic, landed):
+        if landed is None or backlog.is_due():
             return backlog
         return None
 

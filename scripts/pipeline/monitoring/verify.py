@@ -134,7 +134,7 @@ class Reconciliation:
         Memory: 8 bytes a record.
         """
         found: Mapping[int, array.array[int]] = collections.defaultdict(lambda: array.array("q"))
-        for record in topics.records(self.feed):  # up to its end as it is by now
+        for record in topics.records(self.feed):  # up to its current end
             if record.offset < self.ends.get(record.partition, 0):
                 found[record.partition].append(record.offset)
         return found

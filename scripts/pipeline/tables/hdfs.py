@@ -91,7 +91,7 @@ def exists(address: str, path: str) -> bool:
 def at_once(function: Callable[[Value], Result], values: Collection[Value]) -> list[Result]:
     """Calls the function with each value, side by side; -> the results, in order.
 
-    With one value in this thread, which has its connections already.
+    A single value is processed in this thread, whose connections are open already.
     """
     if len(values) == 1:
         return [function(value) for value in values]
